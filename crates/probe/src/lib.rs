@@ -1,0 +1,101 @@
+//! Switches for planted bugs, and counters of branches worth reaching.
+//!
+//! [`planted!`] is `false` unless this build has the feature `planted` *and* the bug was chosen for this process
+//! ([`plant`]). [`sometimes!`] counts a branch that a good sweep should reach; [`reached`] lists the counts.
+//! Both are statics of the process, set before the world starts: one process runs one seed.
+//!
+//! Deliberately absent: anything that a broker's conduct could depend on besides the chosen plants.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// A historical bug that can be planted. `bugs.md` and the list in `simctl run --help` have the same names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Plant {
+    /// The switch, as typed after `--plant`.
+    pub name: &'static str,
+    /// Where the bug is known from: a KIP or a JIRA.
+    pub source: &'static str,
+    /// What goes wrong, in one sentence.
+    pub about: &'static str,
+}
+
+/// All bugs that can be planted.
+pub const PLANTS: &[Plant] = &[
+    Plant {
+        name: "trunc_to_hw",
+        source: "KIP-101, KAFKA-1211",
+        about: "a new follower truncates to its own high watermark instead of asking the leader where its epoch ended",
+    },
+    Plant {
+        name: "hw_uses_committed_isr",
+        source: "KIP-497",
+        about: "the high watermark ignores a replica whose way into the ISR is still in flight",
+    },
+    Plant { name: "vote_not_durable", source: "KIP-595", about: "a vote is sent before it is on disk" },
+];
+
+static PLANTED: Mutex<Option<&'static str>> = Mutex::new(None);
+static REACHED: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
+
+/// Chooses the planted bug of this process. `Err` names what this build could plant.
+pub fn plant(name: &str) -> Result<(), String> {
+    let known = || PLANTS.iter().map(|plant| plant.name).collect::<Vec<_>>().join(", ");
+    if !cfg!(feature = "planted") {
+        return Err("this build cannot plant bugs (feature `planted` is off)".to_owned());
+    }
+    let plant = PLANTS
+        .iter()
+        .find(|plant| plant.name == name)
+        .ok_or_else(|| format!("unknown bug `{name}`; known: {}", known()))?;
+    *PLANTED.lock().unwrap_or_else(PoisonError::into_inner) = Some(plant.name);
+    Ok(())
+}
+
+/// The planted bug of this process, if any.
+pub fn chosen() -> Option<&'static str> {
+    *PLANTED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether the bug `name` is on; use [`planted!`].
+pub fn is_planted(name: &'static str) -> bool {
+    cfg!(feature = "planted") && {
+        debug_assert!(PLANTS.iter().any(|plant| plant.name == name), "unknown plant {name}");
+        chosen() == Some(name)
+    }
+}
+
+/// Counts a branch; use [`sometimes!`].
+pub fn count(name: &'static str) {
+    *REACHED.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_insert(0) += 1;
+}
+
+/// Every branch reached in this process, with its count.
+pub fn reached() -> BTreeMap<&'static str, u64> {
+    REACHED.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// `true` if the bug of this name is planted in this run: `if planted!(trunc_to_hw) { wrong } else { right }`.
+#[macro_export]
+macro_rules! planted {
+    ($name:ident) => {
+        $crate::is_planted(stringify!($name))
+    };
+}
+
+/// Counts that this branch was reached: `sometimes!("isr_shrunk")`.
+#[macro_export]
+macro_rules! sometimes {
+    ($name:literal) => {
+        $crate::count($name)
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_unknown_bug_is_refused_and_names_the_known_ones() {
+        let error = super::plant("no_such_bug").unwrap_err();
+        assert!(error.contains("feature `planted` is off") || error.contains("trunc_to_hw"), "{error}");
+    }
+}

@@ -1,0 +1,158 @@
+//! What happened, as typed values: the stream that trace, online checkers and metrics read.
+//!
+//! One closed enum, made of protocol newtypes only. Drivers build these from the difference of a machine's view before
+//! and after a step; the world stamps time, host and cause. Nothing is formatted until somebody prints it.
+
+#![expect(missing_docs, reason = "the sentence on a variant names its fields")]
+
+use protocol::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, TopicPartition};
+
+/// The role of a replica.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ReplicaRole {
+    /// Serves produce and fetch.
+    Leader,
+    /// Copies the leader's log.
+    Follower,
+    /// Does neither.
+    Offline,
+}
+
+/// The state of a node in the metadata quorum (KIP-595).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum QuorumRole {
+    /// Knows the epoch only.
+    Unattached,
+    /// Asks whether it would be elected (KIP-996).
+    Prospective,
+    /// Asks to be elected.
+    Candidate,
+    /// Leads this epoch.
+    Leader,
+    /// Copies the leader's log.
+    Follower,
+    /// Led this epoch and gave it up.
+    Resigned,
+}
+
+/// Something that happened on a host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Observation {
+    /// The broker serves: its session is unfenced.
+    BrokerRunning { epoch: BrokerEpoch },
+    /// The broker learnt that it is fenced.
+    BrokerFenced { epoch: BrokerEpoch },
+    /// The broker stopped in good order.
+    BrokerStopped,
+    /// The process gave up, and why.
+    Fatal { why: String },
+
+    /// A node of the quorum changed its role, epoch, leader or vote.
+    QuorumState { role: QuorumRole, epoch: LeaderEpoch, leader: NodeId, voted: NodeId },
+    /// The quorum-state file is durable with this epoch and vote.
+    QuorumPersisted { epoch: LeaderEpoch, leader: NodeId, voted: NodeId },
+    /// The quorum's log grew by one batch on this node.
+    QuorumAppended { base: Offset, last: Offset, epoch: LeaderEpoch, crc: u32 },
+    /// The quorum's log is durable on this node below `end`.
+    QuorumFlushed { end: Offset },
+    /// The quorum's log was cut on this node.
+    QuorumTruncated { end: Offset },
+    /// The quorum's high watermark moved on this node.
+    QuorumHighWatermark { offset: Offset },
+
+    /// The active controller wrote, and the quorum committed, a partition's state.
+    PartitionCommitted {
+        /// Which partition.
+        partition: TopicPartition,
+        /// Who leads; [`NodeId::NONE`] if nobody.
+        leader: NodeId,
+        /// Since when.
+        leader_epoch: LeaderEpoch,
+        /// The state's number.
+        partition_epoch: PartitionEpoch,
+        /// Who is in sync.
+        isr: Vec<NodeId>,
+        /// Who has a copy.
+        replicas: Vec<NodeId>,
+        /// Offset of the metadata record.
+        offset: Offset,
+    },
+    /// The active controller wrote, and the quorum committed, that a broker is fenced or not.
+    BrokerCommitted { broker: NodeId, epoch: BrokerEpoch, fenced: bool, offset: Offset },
+
+    /// A replica took a role.
+    ReplicaRole {
+        /// Which partition.
+        partition: TopicPartition,
+        /// The role.
+        role: ReplicaRole,
+        /// In which epoch.
+        leader_epoch: LeaderEpoch,
+        /// The end of its log at that moment.
+        log_end_offset: Offset,
+        /// Its high watermark at that moment.
+        high_watermark: Offset,
+        /// The offset it begins to lead at; meaningful for leaders.
+        epoch_start: Offset,
+    },
+    /// A batch was appended to a replica's log (completed, not only assigned).
+    Appended {
+        /// Which partition.
+        partition: TopicPartition,
+        /// First offset.
+        base: Offset,
+        /// Last offset.
+        last: Offset,
+        /// The epoch stamped on the batch.
+        leader_epoch: LeaderEpoch,
+        /// The batch's CRC.
+        crc: u32,
+    },
+    /// A replica's log was cut: it now ends at `to`.
+    Truncated { partition: TopicPartition, from: Offset, to: Offset, leader_epoch: LeaderEpoch },
+    /// A replica's log was opened at a process's start.
+    LogOpened { partition: TopicPartition, start: Offset, end: Offset, clean: bool },
+    /// A replica's log is durable below `end`.
+    LogFlushed { partition: TopicPartition, end: Offset },
+    /// A replica's high watermark moved.
+    HighWatermark {
+        /// Which partition.
+        partition: TopicPartition,
+        /// As leader or follower.
+        role: ReplicaRole,
+        /// In which epoch.
+        leader_epoch: LeaderEpoch,
+        /// Before.
+        from: Offset,
+        /// After.
+        to: Offset,
+        /// At a leader: the members of its maximal ISR (KIP-497); empty at a follower.
+        maximal_isr: Vec<NodeId>,
+        /// At a leader: the ISR that the controller has committed; empty at a follower.
+        committed_isr: Vec<NodeId>,
+        /// At a leader: the least size of the ISR for progress.
+        min_isr: u32,
+    },
+    /// A leader began to change the ISR, or learnt the outcome.
+    Isr {
+        /// Which partition.
+        partition: TopicPartition,
+        /// In which epoch.
+        leader_epoch: LeaderEpoch,
+        /// The state's number.
+        partition_epoch: PartitionEpoch,
+        /// Committed members.
+        committed: Vec<NodeId>,
+        /// Committed members and those on their way in.
+        maximal: Vec<NodeId>,
+    },
+    /// A leader answered a produce request for `base..=last` with success.
+    Acknowledged { partition: TopicPartition, base: Offset, last: Offset, acks: i16, leader_epoch: LeaderEpoch },
+    /// A request was refused because its epoch was old or new.
+    EpochRefused { partition: TopicPartition, asked: LeaderEpoch, known: LeaderEpoch },
+
+    /// A client did something worth a line in the trace.
+    Client { what: String },
+    /// Anything else worth a line in the trace.
+    Note { what: String },
+}
