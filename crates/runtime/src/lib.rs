@@ -25,7 +25,7 @@ pub use env::Env;
 pub use host::Host;
 pub use inbox::{Closed, Full, Inbox, Post, inbox};
 pub use net::{Address, Connection, Listener, RawListener, RawReader, RawWriter, ReadHalf, WriteHalf};
-pub use observation::Observation;
+pub use observation::{Observation, ProcessEnd};
 pub use protocol::{Chunk, Chunks};
 pub use task::{Task, TaskHandle};
 pub use timer::{Elapsed, Sleep, TimerId};

@@ -35,9 +35,31 @@ pub enum QuorumRole {
     Resigned,
 }
 
+/// How a process ended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ProcessEnd {
+    /// It returned by itself: a graceful stop, or it gave up.
+    Exited,
+    /// It was killed: sockets close, the page cache stays.
+    Killed,
+    /// Its host lost power: silence; what was not synced may be lost.
+    PowerLost,
+    /// One of its tasks panicked.
+    Panicked,
+}
+
 /// Something that happened on a host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Observation {
+    /// The world started a process on this host.
+    ProcessStarted,
+    /// A process on this host ended; `why` is the panic's message, or empty.
+    ProcessEnded { how: ProcessEnd, why: String },
+    /// The world began to carry out a fault. `label` names it in reports, `what` is the fault as resolved (`kill b2`).
+    FaultBegan { label: String, what: String },
+    /// A fault is over: the cut is healed, the host is up again.
+    FaultEnded { label: String },
+
     /// The broker serves: its session is unfenced.
     BrokerRunning { epoch: BrokerEpoch },
     /// The broker learnt that it is fenced.
