@@ -1,52 +1,16 @@
-//! The operating system's side of the seam.
+//! The operating system's arm of the seam: tokio's multi-threaded runtime, real sockets, a real directory.
+//!
+//! [`run`] starts a runtime and gives the program its [`Env`]; [`Process`] is one process start. Streams move lists of
+//! pieces with vectored writes; a disk keeps the operations on one file in order, writes to the page cache at once, tries
+//! reads without blocking, and leaves what may block to a small pool of threads.
+//!
+//! This is the only place of the project that may name a clock, a socket, a file or entropy. Deliberately absent: timers
+//! finer than tokio's millisecond, and anybody who listens to observations.
 
-use std::future::Future;
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+mod disk;
+mod net;
+mod process;
+mod timer;
 
-use protocol::{Monotonic, Now};
-use rand_chacha::ChaCha8Rng;
-
-use crate::disk::RawDisk;
-use crate::net::{Address, Connection, RawListener};
-use crate::task::TaskHandle;
-
-/// This process.
-pub struct Process;
-
-impl Process {
-    pub(crate) fn now(&self) -> Now {
-        unreachable!("to come")
-    }
-    pub(crate) fn sleep_until(&self, _at: Monotonic) -> Sleep {
-        unreachable!("to come")
-    }
-    pub(crate) fn spawn(&self, _name: &'static str, _future: impl Future<Output = ()> + Send + 'static) -> TaskHandle {
-        unreachable!("to come")
-    }
-    pub(crate) async fn connect(&self, _to: Address) -> io::Result<Connection> {
-        unreachable!("to come")
-    }
-    pub(crate) async fn listen(&self, _at: Address) -> io::Result<Box<dyn RawListener>> {
-        unreachable!("to come")
-    }
-    pub(crate) fn disk(&self, _dir: &str) -> Arc<dyn RawDisk> {
-        unreachable!("to come")
-    }
-    pub(crate) fn rng(&self, _purpose: &str) -> ChaCha8Rng {
-        unreachable!("to come")
-    }
-}
-
-/// A timer of the operating system.
-pub struct Sleep;
-
-impl Future for Sleep {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
-        unreachable!("to come")
-    }
-}
+pub use process::{Process, TaskPanic, run, stop_signal};
+pub use timer::Sleep;
