@@ -32,7 +32,11 @@ pub const PLANTS: &[Plant] = &[
         source: "KIP-497",
         about: "the high watermark ignores a replica whose way into the ISR is still in flight",
     },
-    Plant { name: "vote_not_durable", source: "KIP-595", about: "a vote is sent before it is on disk" },
+    Plant {
+        name: "restart_as_leader",
+        source: "KAFKA-10527",
+        about: "a quorum leader that restarts goes on leading the same epoch with whatever log its disk kept",
+    },
 ];
 
 static PLANTED: Mutex<Option<&'static str>> = Mutex::new(None);
