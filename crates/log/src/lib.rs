@@ -1,1 +1,19 @@
-//! To come.
+//! What a log means: pure folds over batch headers, and the arithmetic of a log's small files.
+//!
+//! - [`LeaderEpochCache`]: where each leader epoch begins; answers how far two logs can agree.
+//! - [`Walk`] over [`BatchSpan`]s: which bytes of a segment are a valid continuation of a log, and why the next are not.
+//! - [`OffsetIndex`]: from an offset to a position near it, in Kafka's file format.
+//! - [`OffsetCheckpoint`]: the text form of the offset checkpoints.
+//!
+//! Nothing here reads a file. Deliberately absent: records (nobody here decodes one), producer state and the last stable
+//! offset, which will be further folds over the same [`BatchSpan`]s.
+
+mod checkpoint;
+mod epochs;
+mod index;
+mod walk;
+
+pub use checkpoint::{CheckpointError, OffsetCheckpoint};
+pub use epochs::{EpochEntry, LeaderEpochCache};
+pub use index::{IndexEntry, IndexTail, OffsetIndex};
+pub use walk::{BadBatch, BatchSpan, Walk};
