@@ -117,8 +117,12 @@ pub fn describe(what: &Observation) -> String {
         Observation::QuorumState { role, epoch, leader, voted } => {
             format!("quorum {} epoch {epoch} leader {leader} voted {voted}", format!("{role:?}").to_lowercase())
         }
-        Observation::QuorumPersisted { epoch, voted, .. } => format!("quorum state durable: epoch {epoch} voted {voted}"),
-        Observation::QuorumAppended { base, last, epoch, .. } => format!("quorum log {} epoch {epoch}", range(base.0, last.0)),
+        Observation::QuorumPersisted { epoch, voted, .. } => {
+            format!("quorum state durable: epoch {epoch} voted {voted}")
+        }
+        Observation::QuorumAppended { base, last, epoch, .. } => {
+            format!("quorum log {} epoch {epoch}", range(base.0, last.0))
+        }
         Observation::QuorumFlushed { end } => format!("quorum log durable below {}", grouped(end.0)),
         Observation::QuorumTruncated { end } => format!("quorum log truncated to {}", grouped(end.0)),
         Observation::QuorumHighWatermark { offset } => format!("quorum high watermark {}", grouped(offset.0)),
@@ -141,7 +145,11 @@ pub fn describe(what: &Observation) -> String {
             format!("truncate {partition} {} -> {} (epoch {leader_epoch})", grouped(from.0), grouped(to.0))
         }
         Observation::LogOpened { partition, end, clean, .. } => {
-            format!("opens {partition}, log end {}{}", grouped(end.0), if *clean { "" } else { " after an unclean stop" })
+            format!(
+                "opens {partition}, log end {}{}",
+                grouped(end.0),
+                if *clean { "" } else { " after an unclean stop" }
+            )
         }
         Observation::LogFlushed { partition, end } => format!("{partition} durable below {}", grouped(end.0)),
         Observation::HighWatermark { partition, from, to, maximal_isr, .. } => {
@@ -159,7 +167,9 @@ pub fn describe(what: &Observation) -> String {
             let acks = if *acks == -1 { "all".to_owned() } else { acks.to_string() };
             format!("ack {partition} {} (acks={acks}, epoch {leader_epoch})", range(base.0, last.0))
         }
-        Observation::EpochRefused { partition, asked, known } => format!("refuses {partition} epoch {asked}, knows {known}"),
+        Observation::EpochRefused { partition, asked, known } => {
+            format!("refuses {partition} epoch {asked}, knows {known}")
+        }
         Observation::Client { what } | Observation::Note { what } => what.clone(),
     }
 }

@@ -4,6 +4,14 @@
 //! [`RunEnd::read_back`]. Whoever saw nothing to judge says so: an empty check never passes. A checker never calls the
 //! code that it judges and knows of no planted bug.
 
+mod acknowledged;
+mod observed;
+mod progress;
+mod replication;
+mod shadow;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -245,8 +253,17 @@ pub struct Finding {
 
 /// Every checker there is, in the order of the report. Add yours here.
 pub fn all(setup: &Setup) -> Vec<Box<dyn Checker>> {
-    let _ = setup;
-    Vec::new()
+    let [high_watermark_safe, log_matching, leader_complete] = replication::checkers(setup.keep);
+    vec![
+        Box::<acknowledged::Acknowledged>::default(),
+        Box::<observed::OneValuePerOffset>::default(),
+        Box::<observed::NoGapNoStepBack>::default(),
+        Box::<observed::NoPhantom>::default(),
+        high_watermark_safe,
+        log_matching,
+        leader_complete,
+        Box::<progress::Progress>::default(),
+    ]
 }
 
 /// Lets every checker judge.

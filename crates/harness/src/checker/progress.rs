@@ -1,0 +1,120 @@
+//! C-LIVE: once every fault has ended and every host is up, the cluster gets well within the bound.
+//!
+//! Well means: every partition has a leader and a full ISR, every send has an outcome, and every partition could be read
+//! to its end.
+
+use std::collections::BTreeMap;
+
+use protocol::{NodeId, TopicPartition};
+use runtime::Observation;
+
+use super::{Checker, Judgement, RunEnd, Violation};
+use crate::event::Stamped;
+use crate::history::SendOutcome;
+
+/// The last committed state of a partition.
+struct State {
+    at_ns: u64,
+    leader: NodeId,
+    isr: Vec<NodeId>,
+    replicas: Vec<NodeId>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Progress {
+    states: BTreeMap<TopicPartition, State>,
+    /// The last state by partition epoch: every controller tells its own commits, so an older one may come late.
+    epochs: BTreeMap<TopicPartition, i32>,
+}
+
+impl Checker for Progress {
+    fn id(&self) -> &'static str {
+        "C-LIVE"
+    }
+
+    fn slug(&self) -> &'static str {
+        "progress"
+    }
+
+    fn unit(&self) -> &'static str {
+        "partitions and sends"
+    }
+
+    fn observe(&mut self, event: &Stamped) {
+        if let Observation::PartitionCommitted { partition, leader, partition_epoch, isr, replicas, .. } = &event.what {
+            let known = self.epochs.get(partition).copied().unwrap_or(-1);
+            if partition_epoch.0 > known {
+                self.epochs.insert(partition.clone(), partition_epoch.0);
+                let state = State { at_ns: event.at_ns, leader: *leader, isr: isr.clone(), replicas: replicas.clone() };
+                self.states.insert(partition.clone(), state);
+            }
+        }
+    }
+
+    fn finish(&mut self, run: &RunEnd) -> Judgement {
+        let due = run.healed_ns + run.progress_bound_ns;
+        if run.ended_ns < due {
+            return Judgement::NothingToJudge {
+                why: format!(
+                    "the run ended {:.1}s after all was healed; the cluster may take {:.1}s",
+                    run.ended_ns.saturating_sub(run.healed_ns) as f64 / 1e9,
+                    run.progress_bound_ns as f64 / 1e9
+                ),
+            };
+        }
+        let mut judged = 0;
+        let mut problems: Vec<(Option<TopicPartition>, String)> = Vec::new();
+        for partition in run.setup.partitions() {
+            judged += 1;
+            let problem = match self.states.get(&partition) {
+                None => Some("was never created".to_owned()),
+                Some(state) if state.leader.is_none() => {
+                    Some(format!("has had no leader since {:.3}s", state.at_ns as f64 / 1e9))
+                }
+                Some(state) if state.isr.len() < state.replicas.len() => {
+                    Some(format!("has ISR {:?} of replicas {:?}", state.isr, state.replicas))
+                }
+                Some(state) if state.at_ns > due => Some(format!("got well only at {:.3}s", state.at_ns as f64 / 1e9)),
+                Some(_) => match run.read_back.partitions.get(&partition) {
+                    None => Some("could not be read at the end".to_owned()),
+                    Some(read) => read.incomplete.as_ref().map(|why| format!("could not be read to its end: {why}")),
+                },
+            };
+            problems.extend(problem.map(|problem| (Some(partition), problem)));
+        }
+        for send in &run.history.sends {
+            judged += 1;
+            let age = run.ended_ns.saturating_sub(send.sent_ns.max(run.healed_ns));
+            if send.outcome == SendOutcome::Unresolved && age > run.progress_bound_ns {
+                let problem = format!("a send of {:.3}s has no outcome", send.sent_ns as f64 / 1e9);
+                problems.push((Some(send.partition.clone()), problem));
+            }
+        }
+        match problems.first() {
+            None => Judgement::held(judged, "there was no topic and no send"),
+            Some((partition, problem)) => {
+                let mut violation = Violation::new("the cluster did not get well after the faults")
+                    .with(
+                        "stuck",
+                        match partition {
+                            Some(partition) => format!("{partition} {problem}"),
+                            None => problem.clone(),
+                        },
+                    )
+                    .with(
+                        "bound",
+                        format!(
+                            "healed at {:.3}s, bound {:.1}s, run ended at {:.3}s",
+                            run.healed_ns as f64 / 1e9,
+                            run.progress_bound_ns as f64 / 1e9,
+                            run.ended_ns as f64 / 1e9
+                        ),
+                    );
+                violation.count = problems.len() as u64;
+                violation.partition = partition.clone();
+                Judgement::Violated(Box::new(violation))
+            }
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Each checker finds a breach that is made for it, and accuses nobody where there is none.
+
+use std::sync::Arc;
+
+use protocol::{LeaderEpoch, NodeId, Offset, PartitionEpoch, TopicPartition};
+use runtime::Observation;
+use runtime::observation::ReplicaRole;
+
+use super::*;
+use crate::history::{LoadInfo, PartitionRead, Read, Send, SendOutcome, Value};
+
+/// A run that is told event by event.
+struct Told {
+    checkers: Vec<Box<dyn Checker>>,
+    run: RunEnd,
+    next: u64,
+}
+
+fn orders() -> TopicPartition {
+    TopicPartition::new("orders", 0)
+}
+
+impl Told {
+    fn new(keep: Keep) -> Self {
+        let topics = vec![TopicInfo { name: "orders".to_owned(), partitions: 1, replicas: 3, min_isr: 2 }];
+        let setup = Setup { nodes: Vec::new(), topics, keep };
+        let mut run = RunEnd { setup: setup.clone(), ended_ns: 100, ..RunEnd::default() };
+        run.history.partitions.push(orders());
+        for (name, produces) in [("writers", true), ("readers", false)] {
+            let (name, topic) = (name.to_owned(), "orders".to_owned());
+            run.history.loads.push(LoadInfo { name, topic, produces, idempotent: false });
+        }
+        Self { checkers: all(&setup), run, next: 1 }
+    }
+
+    fn tell(&mut self, node: i32, what: Observation) {
+        let id = self.next;
+        self.next += 1;
+        let event = Stamped { id, at_ns: id, host: Arc::from(format!("b{node}")), node: NodeId(node), cause: 0, what };
+        self.checkers.iter_mut().for_each(|checker| checker.observe(&event));
+    }
+
+    fn role(&mut self, node: i32, role: ReplicaRole, epoch: i32, end: i64) {
+        self.tell(
+            node,
+            Observation::ReplicaRole {
+                partition: orders(),
+                role,
+                leader_epoch: LeaderEpoch(epoch),
+                log_end_offset: Offset(end),
+                high_watermark: Offset(0),
+                epoch_start: Offset(end),
+            },
+        );
+    }
+
+    fn append(&mut self, node: i32, offset: i64, epoch: i32, crc: u32) {
+        let (base, last) = (Offset(offset), Offset(offset));
+        let leader_epoch = LeaderEpoch(epoch);
+        self.tell(node, Observation::Appended { partition: orders(), base, last, leader_epoch, crc });
+    }
+
+    fn high_watermark(&mut self, node: i32, role: ReplicaRole, epoch: i32, to: i64, isr: &[i32]) {
+        let isr: Vec<NodeId> = isr.iter().copied().map(NodeId).collect();
+        self.tell(
+            node,
+            Observation::HighWatermark {
+                partition: orders(),
+                role,
+                leader_epoch: LeaderEpoch(epoch),
+                from: Offset(0),
+                to: Offset(to),
+                maximal_isr: isr.clone(),
+                committed_isr: isr,
+                min_isr: 2,
+            },
+        );
+    }
+
+    fn acknowledged(&mut self, id: u64, offset: i64) {
+        self.run.history.sends.push(Send {
+            id,
+            load: 0,
+            client: 0,
+            partition: orders(),
+            intended_ns: 1,
+            sent_ns: 1,
+            done_ns: 2,
+            acks: -1,
+            size: 10,
+            outcome: SendOutcome::Ok(Offset(offset)),
+        });
+    }
+
+    fn read(&mut self, offset: i64, id: u64) {
+        let value = Value::Of(id);
+        self.run.history.reads.push(Read { load: 1, client: 0, partition: 0, offset: Offset(offset), value, at_ns: 9 });
+    }
+
+    fn read_back(&mut self, values: &[u64]) {
+        let records = values.iter().enumerate().map(|(at, id)| (Offset(at as i64), Value::Of(*id))).collect();
+        let end = Offset(values.len() as i64);
+        let read = PartitionRead { start: Offset::ZERO, end, records, incomplete: None };
+        self.run.read_back.partitions.insert(orders(), read);
+    }
+
+    /// The judgement of the checker `id`.
+    fn judge(mut self, id: &str) -> Judgement {
+        let findings = judge(&mut self.checkers, &self.run);
+        findings.into_iter().find(|finding| finding.id == id).expect("a checker of this id").judgement
+    }
+}
+
+fn violated(judgement: &Judgement) -> bool {
+    matches!(judgement, Judgement::Violated(_))
+}
+
+/// One leader, two followers, one batch everywhere and committed.
+fn committed(keep: Keep) -> Told {
+    let mut told = Told::new(keep);
+    told.role(1, ReplicaRole::Leader, 1, 0);
+    told.role(2, ReplicaRole::Follower, 1, 0);
+    told.role(3, ReplicaRole::Follower, 1, 0);
+    for node in [1, 2, 3] {
+        told.append(node, 0, 1, 0xaa);
+    }
+    told.high_watermark(1, ReplicaRole::Leader, 1, 1, &[1, 2, 3]);
+    told
+}
+
+#[test]
+fn a_run_in_which_nothing_happened_is_no_pass() {
+    for id in ["C-ACK", "C-OFF", "C-CONT", "C-PHANTOM", "C-HWSAFE", "C-LOGMATCH", "C-LEADERCOMP"] {
+        let judgement = Told::new(Keep::Committed).judge(id);
+        assert!(matches!(judgement, Judgement::NothingToJudge { .. }), "{id}: {judgement:?}");
+    }
+}
+
+#[test]
+fn a_record_that_was_acknowledged_and_is_gone_breaks_c_ack() {
+    let mut told = Told::new(Keep::Committed);
+    told.acknowledged(0, 0);
+    told.acknowledged(1, 1);
+    told.read_back(&[0]);
+    assert!(violated(&told.judge("C-ACK")));
+}
+
+#[test]
+fn a_loss_that_the_budget_allows_is_forgiven_and_only_there() {
+    let lossy = |keep, offset| {
+        let mut told = Told::new(keep);
+        told.acknowledged(0, 0);
+        told.acknowledged(1, offset);
+        told.read_back(&[0]);
+        let (node, partition) = (NodeId(1), orders());
+        told.run.losses.push(Loss { node, partition, from: Offset(1), to: Offset(2), at_ns: 5 });
+        told.judge("C-ACK")
+    };
+    assert!(!violated(&lossy(Keep::Nothing, 1)));
+    assert!(violated(&lossy(Keep::Nothing, 2)));
+    assert!(violated(&lossy(Keep::Committed, 1)));
+}
+
+#[test]
+fn two_records_at_one_offset_break_c_off() {
+    let mut told = Told::new(Keep::Committed);
+    told.acknowledged(0, 0);
+    told.acknowledged(1, 1);
+    told.read(0, 0);
+    told.read(0, 1);
+    assert!(violated(&told.judge("C-OFF")));
+}
+
+#[test]
+fn a_consumer_that_skips_or_repeats_breaks_c_cont() {
+    for offsets in [[0, 2], [1, 0], [1, 1]] {
+        let mut told = Told::new(Keep::Committed);
+        told.read(offsets[0], 0);
+        told.read(offsets[1], 0);
+        assert!(violated(&told.judge("C-CONT")), "{offsets:?}");
+    }
+}
+
+#[test]
+fn a_record_whose_send_failed_for_certain_breaks_c_phantom() {
+    let mut told = Told::new(Keep::Committed);
+    told.acknowledged(0, 0);
+    told.run.history.sends[0].outcome = SendOutcome::Failed(19);
+    told.read(0, 0);
+    assert!(violated(&told.judge("C-PHANTOM")));
+}
+
+#[test]
+fn a_clean_run_of_three_replicas_is_judged_and_holds() {
+    for id in ["C-HWSAFE", "C-LOGMATCH", "C-LEADERCOMP"] {
+        let mut told = committed(Keep::Committed);
+        told.high_watermark(2, ReplicaRole::Follower, 1, 1, &[]);
+        told.role(2, ReplicaRole::Leader, 2, 1);
+        let judgement = told.judge(id);
+        assert!(matches!(judgement, Judgement::Held { .. }), "{id}: {judgement:?}");
+    }
+}
+
+#[test]
+fn a_high_watermark_above_a_members_log_end_breaks_c_hwsafe() {
+    let mut told = committed(Keep::Committed);
+    told.append(1, 1, 1, 0xbb);
+    told.append(2, 1, 1, 0xbb);
+    told.high_watermark(1, ReplicaRole::Leader, 1, 2, &[1, 2, 3]);
+    assert!(violated(&told.judge("C-HWSAFE")));
+}
+
+#[test]
+fn a_member_that_only_the_controller_knows_counts_for_c_hwsafe() {
+    let mut told = committed(Keep::Committed);
+    let isr: Vec<NodeId> = [1, 2, 3].map(NodeId).into();
+    told.tell(
+        1,
+        Observation::PartitionCommitted {
+            partition: orders(),
+            leader: NodeId(1),
+            leader_epoch: LeaderEpoch(1),
+            partition_epoch: PartitionEpoch(1),
+            isr: isr.clone(),
+            replicas: isr,
+            offset: Offset(5),
+        },
+    );
+    told.append(1, 1, 1, 0xbb);
+    told.append(2, 1, 1, 0xbb);
+    told.high_watermark(1, ReplicaRole::Leader, 1, 2, &[1, 2]);
+    assert!(violated(&told.judge("C-HWSAFE")));
+}
+
+#[test]
+fn equal_offset_and_epoch_with_other_bytes_breaks_c_logmatch() {
+    let mut told = committed(Keep::Committed);
+    told.append(1, 1, 1, 0xbb);
+    told.append(2, 1, 1, 0xcc);
+    assert!(violated(&told.judge("C-LOGMATCH")));
+}
+
+#[test]
+fn a_follower_that_kept_another_epochs_record_breaks_c_logmatch() {
+    let mut told = committed(Keep::Committed);
+    told.append(3, 1, 1, 0xdd);
+    told.role(2, ReplicaRole::Leader, 2, 1);
+    for node in [1, 2] {
+        told.append(node, 1, 2, 0xee);
+    }
+    told.high_watermark(2, ReplicaRole::Leader, 2, 2, &[1, 2]);
+    told.high_watermark(3, ReplicaRole::Follower, 2, 2, &[]);
+    assert!(violated(&told.judge("C-LOGMATCH")));
+}
+
+#[test]
+fn a_leader_without_a_committed_record_breaks_c_leadercomp() {
+    let mut told = committed(Keep::Committed);
+    told.tell(
+        2,
+        Observation::Truncated { partition: orders(), from: Offset(1), to: Offset(0), leader_epoch: LeaderEpoch(1) },
+    );
+    told.role(2, ReplicaRole::Leader, 2, 0);
+    assert!(violated(&told.judge("C-LEADERCOMP")));
+}
+
+#[test]
+fn a_partition_without_leader_after_the_bound_breaks_c_live() {
+    let mut told = Told::new(Keep::Committed);
+    told.read_back(&[]);
+    assert!(violated(&told.judge("C-LIVE")));
+    let mut early = Told::new(Keep::Committed);
+    early.run.progress_bound_ns = 1_000;
+    assert!(matches!(early.judge("C-LIVE"), Judgement::NothingToJudge { .. }));
+}
