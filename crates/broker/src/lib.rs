@@ -19,6 +19,8 @@ pub mod handlers;
 pub mod image;
 pub mod lifecycle;
 pub mod quorum;
+pub mod release;
 pub mod shard;
 
 pub use config::{Config, ConfigError};
+pub use release::Release;

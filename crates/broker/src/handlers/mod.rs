@@ -1,1 +1,3 @@
-//! To come.
+//! From requests to what must be done, and from what came out to responses: one file a request.
+
+pub mod api_versions;
