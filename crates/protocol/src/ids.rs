@@ -102,8 +102,10 @@ impl Uuid {
         self == Self::ZERO
     }
 
-    /// Parses 22 characters of url-safe base64; trailing bits that the last character has too many are ignored, as Java does.
+    /// Parses 22 characters of url-safe base64, with or without their padding; trailing bits that the last character has
+    /// too many are ignored, as Java does.
     pub fn parse(text: &str) -> Option<Self> {
+        let text = text.strip_suffix("==").unwrap_or(text);
         if text.len() != 22 {
             return None;
         }
