@@ -9,3 +9,4 @@
 pub mod checker;
 pub mod event;
 pub mod history;
+pub mod scenario;

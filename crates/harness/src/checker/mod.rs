@@ -251,6 +251,23 @@ pub struct Finding {
     pub judgement: Judgement,
 }
 
+/// Ids and slugs of the checks that scenarios may name.
+pub const NAMES: &[(&str, &str)] = &[
+    ("C-ACK", "acked-durable"),
+    ("C-OFF", "one-value-per-offset"),
+    ("C-CONT", "no-gap-no-step-back"),
+    ("C-PHANTOM", "no-phantom"),
+    ("C-HWSAFE", "high-watermark-safe"),
+    ("C-LOGMATCH", "log-matching"),
+    ("C-LEADERCOMP", "leader-complete"),
+    ("C-DISK", "recovery-sound"),
+    ("C-LIVE", "progress"),
+    ("C-RAFT-ELECT", "one-quorum-leader"),
+    ("C-RAFT-HW", "quorum-high-watermark"),
+    ("C-RAFT-MATCH", "quorum-logs-equal"),
+    ("C-RAFT-DUR", "quorum-durable"),
+];
+
 /// Every checker there is, in the order of the report. Add yours here.
 pub fn all(setup: &Setup) -> Vec<Box<dyn Checker>> {
     let [high_watermark_safe, log_matching, leader_complete] = replication::checkers(setup.keep);
