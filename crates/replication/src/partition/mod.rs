@@ -20,6 +20,8 @@ mod follower;
 mod leader;
 mod offline;
 mod read;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::collections::VecDeque;
