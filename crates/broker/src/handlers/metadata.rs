@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use metadata::{Image, PartitionRegistration, TopicImage};
-use protocol::messages::metadata_response::{
-    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
-};
+use ::metadata::{Image, PartitionRegistration, TopicImage};
+use protocol::messages::metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic};
 use protocol::messages::{MetadataRequest, MetadataResponse};
 use protocol::{ErrorCode, NodeId, Str, Uuid};
 
@@ -65,7 +63,8 @@ pub fn handle(image: &Image, asker: Asker<'_>, request: &MetadataRequest) -> Out
                 });
             } else {
                 // If any is asked for by its id, only ids are looked at; names vanish from the answer.
-                let ids: BTreeSet<Uuid> = topics.iter().map(|topic| topic.topic_id).filter(|id| !id.is_zero()).collect();
+                let ids: BTreeSet<Uuid> =
+                    topics.iter().map(|topic| topic.topic_id).filter(|id| !id.is_zero()).collect();
                 ids.into_iter().for_each(|id| lookup.by_id(id));
             }
         }
@@ -117,7 +116,9 @@ impl Lookup<'_> {
     fn by_name(&mut self, name: &Str, may_create: bool) {
         match self.image.topic_named(name).cloned() {
             Some(topic) => self.found(&topic),
-            None if !is_topic_name(name) => self.refuse(Some(name.clone()), Uuid::ZERO, ErrorCode::InvalidTopicException),
+            None if !is_topic_name(name) => {
+                self.refuse(Some(name.clone()), Uuid::ZERO, ErrorCode::InvalidTopicException)
+            }
             None => {
                 if may_create {
                     self.to_create.push(name.detached());
@@ -132,8 +133,7 @@ impl Lookup<'_> {
     }
 
     fn found(&mut self, topic: &TopicImage) {
-        let partitions =
-            topic.partitions.iter().map(|(index, state)| self.partition(*index, state)).collect();
+        let partitions = topic.partitions.iter().map(|(index, state)| self.partition(*index, state)).collect();
         self.topics.push(MetadataResponseTopic {
             name: Some(topic.name.clone()),
             topic_id: topic.id,
@@ -184,4 +184,93 @@ pub fn is_topic_name(name: &str) -> bool {
     !matches!(name, "" | "." | "..")
         && name.len() <= 249
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::messages::metadata_request::MetadataRequestTopic;
+    use protocol::messages::register_broker_record::{BrokerEndpoint, RegisterBrokerRecord};
+    use protocol::messages::{PartitionRecord, TopicRecord};
+    use protocol::{LeaderEpoch, MetadataRecord, Offset};
+
+    use super::*;
+
+    const ID: Uuid = Uuid::from_halves(7, 7);
+
+    /// Brokers 1 and 2 of which 2 is fenced, and a topic that 1 leads in partition 0 and nobody in partition 1.
+    fn image() -> Image {
+        let broker = |id: i32, fenced| {
+            MetadataRecord::RegisterBroker(RegisterBrokerRecord {
+                broker_id: id,
+                fenced,
+                end_points: vec![BrokerEndpoint {
+                    name: "PLAINTEXT".into(),
+                    host: format!("b{id}").into(),
+                    port: 9092,
+                    ..Default::default()
+                }],
+                ..Default::default()
+            })
+        };
+        let partition = |partition_id, leader| {
+            MetadataRecord::Partition(PartitionRecord {
+                partition_id,
+                topic_id: ID,
+                replicas: vec![1, 2],
+                isr: vec![1],
+                leader,
+                leader_epoch: 4,
+                partition_epoch: 1,
+                ..Default::default()
+            })
+        };
+        let topic = TopicRecord { name: "orders".into(), topic_id: ID, ..Default::default() };
+        let records =
+            [broker(1, false), broker(2, true), MetadataRecord::Topic(topic), partition(0, 1), partition(1, -1)];
+        Image::new().apply(Offset(0), LeaderEpoch(1), &records).0
+    }
+
+    fn ask(version: i16, topics: Option<Vec<MetadataRequestTopic>>) -> Outcome {
+        let asker = Asker { listener: "PLAINTEXT", cluster_id: Uuid::ZERO, auto_create: true, draw: 5, version };
+        handle(&image(), asker, &MetadataRequest { topics, allow_auto_topic_creation: true, ..Default::default() })
+    }
+
+    fn named(name: &str) -> MetadataRequestTopic {
+        MetadataRequestTopic { name: Some(name.into()), ..Default::default() }
+    }
+
+    #[test]
+    fn fenced_brokers_are_told_to_nobody_and_a_partition_without_leader_says_so() {
+        let response = ask(12, None).response;
+        assert_eq!(response.brokers.iter().map(|broker| broker.node_id).collect::<Vec<_>>(), [1]);
+        assert_eq!(response.controller_id, 1);
+        let partitions = &response.topics[0].partitions;
+        assert_eq!((partitions[0].error_code, partitions[0].leader_id, partitions[0].leader_epoch), (0, 1, 4));
+        assert_eq!(partitions[0].offline_replicas, [2]);
+        assert_eq!((partitions[1].error_code, partitions[1].leader_id), (ErrorCode::LeaderNotAvailable.code(), -1));
+    }
+
+    #[test]
+    fn an_unknown_name_is_created_and_answered_as_unknown_once() {
+        let outcome = ask(9, Some(vec![named("new"), named("new"), named("a/b"), named("orders")]));
+        let codes: Vec<i16> = outcome.response.topics.iter().map(|topic| topic.error_code).collect();
+        assert_eq!(codes, [3, 17, 0]);
+        assert_eq!(outcome.to_create, ["new"]);
+    }
+
+    #[test]
+    fn where_an_id_is_asked_for_names_vanish_from_the_answer() {
+        let by_id = |id| MetadataRequestTopic { topic_id: id, ..Default::default() };
+        let topics = ask(12, Some(vec![named("orders"), by_id(ID), by_id(Uuid::from_halves(1, 1))])).response.topics;
+        let codes: Vec<i16> = topics.iter().map(|topic| topic.error_code).collect();
+        assert_eq!(codes, [100, 0]);
+        assert_eq!(topics[0].name, None);
+    }
+
+    #[test]
+    fn the_oldest_version_shows_living_replicas_only_and_says_that_some_are_missing() {
+        let topics = ask(0, Some(Vec::new())).response.topics;
+        assert_eq!(topics[0].partitions[0].error_code, ErrorCode::ReplicaNotAvailable.code());
+        assert_eq!(topics[0].partitions[0].replica_nodes, [1]);
+    }
 }
