@@ -1,0 +1,81 @@
+//! A node's disk: what is in the file, and what of it survives a power failure.
+
+use protocol::{Chunks, LeaderEpoch, Offset};
+use raft::{BatchHeader, Election, Records, Restored, RestoredLog};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    pub header: BatchHeader,
+    pub value: u64,
+}
+
+#[derive(Debug, Default)]
+pub struct Disk {
+    /// `quorum-state`.
+    pub election: Option<Election>,
+    /// What a process reads.
+    pub file: Vec<Entry>,
+    /// What was in the file when it was last flushed.
+    pub durable: Vec<Entry>,
+}
+
+impl Disk {
+    pub fn append(&mut self, entries: Vec<Entry>) {
+        for entry in entries {
+            let end = self.file.last().map_or(Offset::ZERO, |last| last.header.last.plus(1));
+            assert_eq!(entry.header.base, end, "a gap in the file");
+            self.file.push(entry);
+        }
+    }
+
+    /// Cuts whole batches, as a log does; returns where it ends.
+    pub fn truncate(&mut self, to: Offset) -> Offset {
+        self.file.retain(|entry| entry.header.last < to);
+        self.file.last().map_or(Offset::ZERO, |last| last.header.last.plus(1))
+    }
+
+    /// The first `entries` of the file, as far as they still are in it, are durable. Returns their end.
+    pub fn flushed(&mut self, entries: usize) -> Offset {
+        let entries = entries.min(self.file.len());
+        self.durable = self.file[..entries].to_vec();
+        self.durable.last().map_or(Offset::ZERO, |last| last.header.last.plus(1))
+    }
+
+    /// What was not flushed survives in part: of an append a beginning, of a cut perhaps nothing.
+    pub fn power_loss(&mut self, rng: &mut ChaCha8Rng) {
+        let common = self.file.iter().zip(&self.durable).take_while(|(a, b)| a == b).count();
+        if common == self.durable.len() {
+            let keep = rng.random_range(common..self.file.len() + 1);
+            self.file.truncate(keep);
+        } else if rng.random_bool(0.5) {
+            self.file = self.durable.clone();
+        } else {
+            self.file.truncate(common);
+        }
+        self.durable = self.file.clone();
+    }
+
+    pub fn read(&self, from: Offset, end: Offset, max: usize) -> Records {
+        let entries = self.file.iter().filter(|entry| entry.header.last >= from && entry.header.base < end).take(max);
+        let entries: Vec<&Entry> = entries.collect();
+        let bytes: Vec<u8> = entries.iter().flat_map(|entry| entry.value.to_le_bytes()).collect();
+        Records::Batches { batches: entries.iter().map(|entry| entry.header).collect(), bytes: Chunks::from(bytes) }
+    }
+
+    pub fn find(entries: &[Entry], base: Offset) -> Option<&Entry> {
+        entries.binary_search_by_key(&base, |entry| entry.header.base).ok().map(|index| &entries[index])
+    }
+
+    pub fn restored(&self) -> Restored {
+        let mut epochs: Vec<(LeaderEpoch, Offset)> = Vec::new();
+        for entry in &self.file {
+            if epochs.last().is_none_or(|(epoch, _)| *epoch < entry.header.epoch) {
+                epochs.push((entry.header.epoch, entry.header.base));
+            }
+        }
+        let end = self.file.last().map(|last| last.header.last.plus(1));
+        Restored { election: self.election, log: RestoredLog { end, flushed: None, epochs } }
+    }
+}
