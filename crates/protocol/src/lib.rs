@@ -1,10 +1,11 @@
 //! Kafka bytes and typed values.
 //!
 //! [`ids`] and [`time`] hold the newtypes that every crate speaks; [`messages`] (generated from `schemas/`) the requests,
-//! responses and records; [`ApiKey`] and [`ErrorCode`] the tables; `batch` the views of record batches. Nothing here does
+//! responses and records; [`ApiKey`] and [`ErrorCode`] the tables; [`batch`] the views of record batches. Nothing here does
 //! IO, and nothing allocates what the bytes at hand cannot fill.
 
 mod api;
+pub mod batch;
 mod chunks;
 pub mod codec;
 mod error_code;

@@ -289,6 +289,33 @@ impl Decoder {
         }
     }
 
+    /// A zigzag variable-length integer of 32 bits.
+    pub fn varint(&mut self) -> Read<i32> {
+        self.uvarint().map(varint::unzigzag32)
+    }
+
+    /// A zigzag variable-length integer of 64 bits.
+    pub fn varlong(&mut self) -> Read<i64> {
+        if let Ok((value, size)) = varint::read_i64(&self.front[self.at..]) {
+            self.at += size;
+            return Ok(value);
+        }
+        let mut value = 0u64;
+        for index in 0..10 {
+            let [byte] = self.fixed::<1>()?;
+            value |= u64::from(byte & 0x7f) << (7 * index);
+            if byte & 0x80 == 0 {
+                return Ok(varint::unzigzag64(value));
+            }
+        }
+        Err(self.error(DecodeProblem::Varint))
+    }
+
+    /// The next `n` bytes in one piece: shared if they lie in one, else a copy.
+    pub fn take(&mut self, n: usize) -> Read<Bytes> {
+        self.piece(n)
+    }
+
     #[cold]
     fn uvarint_across(&mut self) -> Read<u32> {
         let mut value = 0u32;

@@ -160,6 +160,16 @@ impl Encoder {
         varint::put_u32(&mut self.buffer, value);
     }
 
+    /// A zigzag variable-length integer of 32 bits.
+    pub fn varint(&mut self, value: i32) {
+        varint::put_i32(&mut self.buffer, value);
+    }
+
+    /// A zigzag variable-length integer of 64 bits.
+    pub fn varlong(&mut self, value: i64) {
+        varint::put_i64(&mut self.buffer, value);
+    }
+
     /// A length, a count, or null.
     fn length(&mut self, flexible: bool, short_form: bool, length: Option<usize>) -> Written {
         let limit = if short_form { i16::MAX as usize } else { i32::MAX as usize - 1 };
