@@ -9,7 +9,7 @@ use crate::messages::{RequestHeader, ResponseHeader};
 use crate::{ApiKey, Chunks, Str};
 
 /// A message with versions.
-pub trait Message: Sized + Default {
+pub trait Message: Sized + Default + Send + Sync + 'static {
     /// Its name in the schemas.
     const NAME: &'static str;
     /// Its versions, an unstable last one included; [`ApiKey::versions`] has the stable ones.
