@@ -8,6 +8,7 @@
 //! Elections compare `end`; a leader sends what is below `appended` and counts itself with `flushed`; a follower fetches
 //! from `end` once all three are equal (an observer: the first two). The records themselves are the driver's.
 
+use log::LeaderEpochCache;
 use protocol::{LeaderEpoch, Offset};
 
 use crate::event::{Effect, Effects};
@@ -20,8 +21,8 @@ pub struct RestoredLog {
     pub end: Option<Offset>,
     /// Below which everything is known to be durable; `None` if that is not known (the machine flushes first).
     pub flushed: Option<Offset>,
-    /// The epochs in it and the offset where each begins, both ascending.
-    pub epochs: Vec<(LeaderEpoch, Offset)>,
+    /// The epochs in it.
+    pub epochs: LeaderEpochCache,
 }
 
 /// The machine's picture of its log.
@@ -37,8 +38,8 @@ pub(crate) struct LogView {
     generation: u64,
     /// A flush is on its way.
     flushing: bool,
-    /// Invariant: epochs and offsets strictly ascend; the last offset is <= end.
-    epochs: Vec<(LeaderEpoch, Offset)>,
+    /// Invariant: the last epoch begins at or before the end.
+    epochs: LeaderEpochCache,
 }
 
 impl LogView {
@@ -71,19 +72,18 @@ impl LogView {
     /// The epoch of the last record; 0 if there is none.
     pub(crate) fn last_epoch(&self) -> LeaderEpoch {
         // An epoch assigned at the log's end has no record yet.
-        self.epochs.iter().rev().find(|(_, start)| *start < self.end).map_or(LeaderEpoch(0), |(epoch, _)| *epoch)
+        let written = self.epochs.entries().iter().rfind(|entry| entry.start < self.end);
+        written.map_or(LeaderEpoch(0), |entry| entry.epoch)
     }
 
     /// The largest epoch that the log or its cache knows; 0 if none.
     pub(crate) fn latest_epoch(&self) -> LeaderEpoch {
-        self.epochs.last().map_or(LeaderEpoch(0), |(epoch, _)| *epoch)
+        self.epochs.latest().map_or(LeaderEpoch(0), |entry| entry.epoch)
     }
 
-    /// The largest epoch not above `epoch`, and where it ends. If all known epochs are above: `epoch` 0, ending at 0.
+    /// The largest epoch not above `epoch`, and where it ends (the latest one where `epoch` is above all).
     pub(crate) fn end_of(&self, epoch: LeaderEpoch) -> EpochEnd {
-        let after = self.epochs.partition_point(|(known, _)| *known <= epoch);
-        let end = self.epochs.get(after).map_or(self.end, |(_, start)| *start);
-        let epoch = after.checked_sub(1).map_or(LeaderEpoch(0), |last| self.epochs[last].0);
+        let (epoch, end) = self.epochs.end_offset_for(epoch, self.end).unwrap_or((self.latest_epoch(), self.end));
         EpochEnd { epoch, end }
     }
 
@@ -105,12 +105,7 @@ impl LogView {
 
     /// `epoch` begins at the log's end, unless it has begun. A later epoch at the same offset replaces the earlier.
     pub(crate) fn assign_epoch(&mut self, epoch: LeaderEpoch) {
-        if self.latest_epoch() < epoch || self.epochs.is_empty() {
-            if self.epochs.last().is_some_and(|(_, start)| *start == self.end) {
-                self.epochs.pop();
-            }
-            self.epochs.push((epoch, self.end));
-        }
+        self.epochs.assign(epoch, self.end);
     }
 
     pub(crate) fn truncate(&mut self, to: Offset, out: &mut Effects) {
@@ -118,7 +113,7 @@ impl LogView {
         self.end = to;
         self.appended = to; // a barrier: what was on its way below `to` has arrived when the cut is done
         self.flushed = self.flushed.min(to);
-        self.epochs.retain(|(_, start)| *start < to);
+        self.epochs.truncate_from_end(to);
         self.generation += 1;
         self.flushing = false;
         out.push(Effect::Truncate { to });
@@ -130,7 +125,7 @@ impl LogView {
         self.end = end;
         self.appended = end;
         self.flushed = self.flushed.min(end);
-        self.epochs.retain(|(_, start)| *start < end);
+        self.epochs.truncate_from_end(end);
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -170,11 +165,9 @@ impl LogView {
     pub(crate) fn check_invariants(&self) {
         assert!(self.flushed <= self.appended, "flushed {} > appended {}", self.flushed, self.appended);
         assert!(self.appended <= self.end, "appended {} > end {}", self.appended, self.end);
-        for pair in self.epochs.windows(2) {
-            assert!(pair[0].0 < pair[1].0, "epochs do not ascend: {pair:?}");
-            assert!(pair[0].1 < pair[1].1, "offsets of epochs do not ascend: {pair:?}");
-        }
-        assert!(self.epochs.last().is_none_or(|(_, start)| *start <= self.end), "an epoch begins behind the end");
+        self.epochs.check_invariants();
+        let begins = self.epochs.latest().is_none_or(|latest| latest.start <= self.end);
+        assert!(begins, "an epoch begins behind the end");
     }
 }
 
@@ -183,11 +176,11 @@ mod tests {
     use super::*;
 
     fn log(epochs: &[(i32, i64)], end: i64) -> LogView {
-        LogView::new(RestoredLog {
-            end: Some(Offset(end)),
-            flushed: Some(Offset(end)),
-            epochs: epochs.iter().map(|(epoch, start)| (LeaderEpoch(*epoch), Offset(*start))).collect(),
-        })
+        let mut cache = LeaderEpochCache::new();
+        for (epoch, start) in epochs {
+            cache.assign(LeaderEpoch(*epoch), Offset(*start));
+        }
+        LogView::new(RestoredLog { end: Some(Offset(end)), flushed: Some(Offset(end)), epochs: cache })
     }
 
     fn at(epoch: i32, end: i64) -> EpochEnd {

@@ -1,6 +1,7 @@
 //! A node's disk: what is in the file, and what of it survives a power failure.
 
-use protocol::{Chunks, LeaderEpoch, Offset};
+use log::LeaderEpochCache;
+use protocol::{Chunks, Offset};
 use raft::{BatchHeader, Election, Records, Restored, RestoredLog};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -69,11 +70,9 @@ impl Disk {
     }
 
     pub fn restored(&self) -> Restored {
-        let mut epochs: Vec<(LeaderEpoch, Offset)> = Vec::new();
+        let mut epochs = LeaderEpochCache::new();
         for entry in &self.file {
-            if epochs.last().is_none_or(|(epoch, _)| *epoch < entry.header.epoch) {
-                epochs.push((entry.header.epoch, entry.header.base));
-            }
+            epochs.assign(entry.header.epoch, entry.header.base);
         }
         let end = self.file.last().map(|last| last.header.last.plus(1));
         Restored { election: self.election, log: RestoredLog { end, flushed: None, epochs } }
