@@ -11,6 +11,7 @@ use protocol::messages::api_versions_response::ApiVersion;
 use protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, MetadataResponse, ProduceRequest, ProduceResponse};
 use protocol::{ApiKey, Bytes, Chunks, Decoder, Message};
+use rand::RngExt;
 use runtime::Env;
 use transport::ApiRanges;
 use transport::client::{Channel, ChannelOptions, ClientOptions, Connection, Reason, RpcError};
@@ -163,6 +164,27 @@ both_arms! {
         let first = connection.send(&ask("a"));
         peer.write((-5_i32).to_be_bytes().to_vec()).await;
         assert!(matches!(first.await, Err(RpcError::Lost(Reason::Frame(_)))));
+    }
+
+    async fn no_bytes_of_a_peer_make_a_request_wait_for_ever(env) {
+        let options = ClientOptions { request_timeout: Duration::from_millis(40), frame_bytes_max: 5_000, ..known() };
+        let mut random = env.rng("garbage");
+        for _ in 0..25 {
+            let (connection, mut peer) = by_hand(&env, &options).await;
+            let answers: Vec<_> = ["a", "b"].map(|topic| connection.send(&ask(topic))).into();
+            let frame = peer.frame().await.unwrap();
+            let mut bytes = metadata_answer(&frame, "a");
+            for _ in 0..random.random_range(1..4) {
+                let at = random.random_range(0..bytes.len());
+                bytes[at] = random.random();
+            }
+            bytes.truncate(random.random_range(0..=bytes.len()));
+            // It may have closed already: nothing there is owed to the peer.
+            peer.stream.writer.write_chunks(bytes.into()).await.ok();
+            for answer in answers {
+                answer.await.ok();
+            }
+        }
     }
 
     async fn an_answer_that_cannot_be_read_fails_its_request_only(env) {

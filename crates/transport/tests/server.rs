@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::*;
+use protocol::messages::{MetadataRequest, MetadataResponse};
 use protocol::{ApiKey, ErrorCode};
+use rand::RngExt;
 use transport::server::{Answer, Reply};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -199,6 +201,20 @@ both_arms! {
         assert_eq!(peer.correlation().await, None);
     }
 
+    async fn no_bytes_of_one_peer_harm_the_others(env) {
+        let server = start(&env, |config| config.frame_bytes_max = 5_000, lenient).await;
+        let mut good = Raw::connect(&env, server.local()).await;
+        let mut random = env.rng("garbage");
+        for round in 0..150 {
+            let mut bad = Raw::connect(&env, server.local()).await;
+            bad.write(garbage(&mut random)).await;
+            bad.stream.writer.shutdown();
+            good.write(metadata(round, "a")).await;
+            assert_eq!(good.correlation().await, Some(round));
+            while bad.frame().await.is_some() {}
+        }
+    }
+
     async fn a_request_says_who_sent_it(env) {
         let contexts = Arc::new(Mutex::new(Vec::new()));
         let service = {
@@ -218,6 +234,31 @@ both_arms! {
         assert_eq!(context.peer, peer.stream.local);
         assert_eq!(whole, metadata(77, "a")[4..]);
     }
+}
+
+/// Answers what can be read, and closes for what cannot.
+fn lenient(context: transport::server::RequestContext, request: transport::server::RequestFrame) -> Answer {
+    if context.api_key == ApiKey::Metadata && request.decode::<MetadataRequest>(context.api_version).is_ok() {
+        return context.answer(&MetadataResponse::default());
+    }
+    Answer::CLOSE
+}
+
+/// Bytes of which the first may be good.
+fn garbage(random: &mut impl RngExt) -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..random.random_range(0..3)).flat_map(|id| metadata(id, "a")).collect();
+    let from = bytes.len();
+    let noise = random.random_range(0..300);
+    bytes.extend((0..noise).map(|_| random.random::<u8>()));
+    // Half of it is framed, a quarter also begins with a header that is served.
+    if random.random() {
+        let mut frame = bytes.split_off(from);
+        if random.random() && frame.len() > 4 {
+            frame[..4].copy_from_slice(&[0, 3, 0, random.random_range(0..14)]);
+        }
+        bytes.extend(framed(&frame));
+    }
+    bytes
 }
 
 /// Answers a little later, and counts how many requests were in flight at most.

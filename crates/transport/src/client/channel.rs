@@ -84,11 +84,12 @@ impl Drop for Handle {
 impl Channel {
     /// A channel to the node at `address`. Nothing is connected before the first request.
     pub fn new(env: &Env, address: Address, options: ChannelOptions) -> Self {
-        let state = State { address, connection: None, waiting: VecDeque::new(), task: None, open: true };
+        let state =
+            State { address: address.clone(), connection: None, waiting: VecDeque::new(), task: None, open: true };
         let shared = Arc::new(Mutex::new(state));
         let reconnect = Reconnect {
             env: env.clone(),
-            random: env.rng("reconnect"),
+            random: env.rng(&format!("reconnect {address}")),
             backoff: options.backoff,
             not_before: Monotonic::default(),
             options,
