@@ -101,7 +101,7 @@ impl Work<'_> {
         let epoch = same.as_ref().map_or(BrokerEpoch(self.active.next_offset.0), |known| known.epoch);
         if same.is_none() {
             // Clean or not: with eligible leader replicas off no proof of a clean stop keeps it in an ISR.
-            self.update_leaders_and_isrs(id, NodeId::NONE, |partition| partition.isr.contains(&id));
+            self.update_leaders_and_isrs(id, |partition| partition.isr.contains(&id));
             self.active.sessions.remove(&id);
         }
         let record = RegisterBrokerRecord {
@@ -234,7 +234,7 @@ impl Work<'_> {
 
     /// Takes a broker out of every ISR but those it is the last member of, then fences it. Ends a controlled shutdown.
     fn fence(&mut self, id: NodeId) {
-        self.update_leaders_and_isrs(id, NodeId::NONE, |partition| partition.isr.contains(&id));
+        self.update_leaders_and_isrs(id, |partition| partition.isr.contains(&id));
         let change = BrokerRegistrationChangeRecord { fenced: FENCE, ..self.registration_change(id) };
         self.push(change.into());
         if let Some(session) = self.active.sessions.get_mut(&id) {
@@ -242,11 +242,12 @@ impl Work<'_> {
         }
     }
 
-    /// Unfences a broker, then gives every leaderless partition another chance.
+    /// Unfences a broker, then gives every leaderless partition another chance. One that is still marked as shutting down
+    /// (it changed its mind) gets none of them: it is not active.
     fn unfence(&mut self, id: NodeId) {
         let change = BrokerRegistrationChangeRecord { fenced: UNFENCE, ..self.registration_change(id) };
         self.push(change.into());
-        self.update_leaders_and_isrs(NodeId::NONE, id, |partition| partition.leader.is_none());
+        self.update_leaders_and_isrs(NodeId::NONE, |partition| partition.leader.is_none());
     }
 
     fn begin_controlled_shutdown(&mut self, id: NodeId) {
@@ -254,7 +255,7 @@ impl Work<'_> {
             let change = BrokerRegistrationChangeRecord { in_controlled_shutdown: 1, ..self.registration_change(id) };
             self.push(change.into());
         }
-        self.update_leaders_and_isrs(id, NodeId::NONE, |partition| partition.isr.contains(&id));
+        self.update_leaders_and_isrs(id, |partition| partition.isr.contains(&id));
         let last = self.active.next_offset.plus(-1);
         self.active.sessions.get_mut(&id).expect("it has just sent a heartbeat").shutdown_offset = Some(last);
     }
@@ -297,6 +298,6 @@ impl Work<'_> {
             ..Default::default()
         };
         self.push(record.into());
-        ControllerRegistrationResponse::default()
+        ControllerRegistrationResponse { error_message: None, ..Default::default() }
     }
 }

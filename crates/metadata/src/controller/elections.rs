@@ -80,18 +80,17 @@ impl PartitionChange<'_> {
 }
 
 impl Work<'_> {
-    /// Rewrites the partitions that `concerned` picks, as if `removed` were in no ISR and not acceptable, and `added`
-    /// were acceptable. [`NodeId::NONE`] is nobody.
+    /// Rewrites the partitions that `concerned` picks, as if `removed` ([`NodeId::NONE`]: nobody) were in no ISR and not
+    /// acceptable.
     pub(super) fn update_leaders_and_isrs(
         &mut self,
         removed: NodeId,
-        added: NodeId,
         concerned: impl Fn(&PartitionRegistration) -> bool,
     ) {
         let picked: Vec<_> = self.state.partitions.iter().filter(|(_, it)| concerned(it)).map(|(id, _)| *id).collect();
         for id in picked {
             let partition = &self.state.partitions.get(&id).expect("picked just now");
-            let acceptable = |node: NodeId| node != removed && (node == added || self.state.is_active(node));
+            let acceptable = |node: NodeId| node != removed && self.state.is_active(node);
             let change = PartitionChange {
                 id,
                 partition,
@@ -148,6 +147,6 @@ impl Work<'_> {
 
     /// Elects a leader outside the ISR for leaderless partitions that allow it.
     pub(super) fn elect_unclean_leaders(&mut self) {
-        self.update_leaders_and_isrs(NodeId::NONE, NodeId::NONE, |partition| partition.leader.is_none());
+        self.update_leaders_and_isrs(NodeId::NONE, |partition| partition.leader.is_none());
     }
 }

@@ -108,5 +108,5 @@ pub(super) fn topic_refused(name: Str, code: ErrorCode, why: Option<String>) -> 
 }
 
 fn controller_refused(code: ErrorCode) -> ControllerRegistrationResponse {
-    ControllerRegistrationResponse { error_code: code.code(), ..Default::default() }
+    ControllerRegistrationResponse { error_code: code.code(), error_message: None, ..Default::default() }
 }

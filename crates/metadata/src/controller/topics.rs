@@ -124,6 +124,7 @@ impl Work<'_> {
         Ok(CreatableTopicResult {
             name: topic.name.clone(),
             topic_id,
+            error_message: None,
             num_partitions: assignment.len() as i32,
             replication_factor: assignment.first().map_or(0, |replicas| replicas.len() as i16),
             configs: Some(described(&own, &inherited)),
