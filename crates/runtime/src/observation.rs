@@ -48,8 +48,8 @@ pub enum ProcessEnd {
     Panicked,
 }
 
-/// Something that happened on a host.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Something that happened on a host. Its hash goes into the trace hash of a world.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Observation {
     /// The world started a process on this host.
     ProcessStarted,

@@ -1,0 +1,262 @@
+//! The names on a disk: which of them are durable.
+//!
+//! Each change is one step, as on a journaling file system: a rename is there or it is not. A sync of a directory makes
+//! durable the changes that touched it, with those that they build on. Others become durable by themselves after
+//! [`WRITE_BACK`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use runtime::DirEntry;
+
+/// A journal is written back after so long without being asked, in ns.
+pub(crate) const WRITE_BACK: u64 = 30_000_000_000;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Node {
+    Dir,
+    File(u64),
+}
+
+#[derive(Default)]
+pub(crate) struct Names {
+    /// By path; the root is not in it.
+    now: BTreeMap<String, Node>,
+    /// Changes that are not durable, oldest first.
+    pending: Vec<Change>,
+}
+
+struct Change {
+    at: u64,
+    /// What each path meant before.
+    before: Vec<(String, Option<Node>)>,
+    /// The sync that makes it durable.
+    ticket: Option<u64>,
+}
+
+impl Change {
+    fn dirs(&self) -> impl Iterator<Item = &str> {
+        self.before.iter().map(|(path, _)| parent(path))
+    }
+
+    fn files(&self) -> impl Iterator<Item = u64> {
+        self.before.iter().filter_map(|(_, node)| match node {
+            Some(Node::File(id)) => Some(*id),
+            _ => None,
+        })
+    }
+}
+
+/// The directory that a path lies in.
+fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(dir, _)| dir)
+}
+
+/// A path must be a list of plain names.
+fn check(path: &str) -> io::Result<()> {
+    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("path `{path}` leaves its disk")));
+    }
+    Ok(())
+}
+
+impl Names {
+    pub fn get(&self, path: &str) -> io::Result<Option<Node>> {
+        if path.is_empty() {
+            return Ok(Some(Node::Dir));
+        }
+        check(path)?;
+        Ok(self.now.get(path).copied())
+    }
+
+    pub fn parent_must_be_dir(&self, path: &str) -> io::Result<()> {
+        match self.get(parent(path))? {
+            Some(Node::Dir) => Ok(()),
+            Some(Node::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Carries out a change; for each path the file it meant before and the one it means now.
+    pub fn change(&mut self, now: u64, changes: Vec<(String, Option<Node>)>) -> Vec<(Option<u64>, Option<u64>)> {
+        let id = |node: Option<Node>| if let Some(Node::File(id)) = node { Some(id) } else { None };
+        let mut files = Vec::with_capacity(changes.len());
+        let mut before = Vec::with_capacity(changes.len());
+        for (path, after) in changes {
+            let old = match after {
+                Some(node) => self.now.insert(path.clone(), node),
+                None => self.now.remove(&path),
+            };
+            files.push((id(old), id(after)));
+            before.push((path, old));
+        }
+        self.pending.push(Change { at: now, before, ticket: None });
+        files
+    }
+
+    pub fn rename(&self, from: &str, to: &str) -> io::Result<Vec<(String, Option<Node>)>> {
+        let node = self.get(from)?.ok_or(io::ErrorKind::NotFound)?;
+        self.parent_must_be_dir(to)?;
+        let target = self.get(to)?;
+        if from == to {
+            return Ok(Vec::new());
+        }
+        match (node, target) {
+            (Node::File(_), Some(Node::Dir)) => return Err(io::ErrorKind::IsADirectory.into()),
+            (Node::Dir, Some(Node::File(_))) => return Err(io::ErrorKind::NotADirectory.into()),
+            (Node::Dir, Some(Node::Dir)) if self.below(to).next().is_some() => {
+                return Err(io::ErrorKind::DirectoryNotEmpty.into());
+            }
+            _ => {}
+        }
+        if node == Node::Dir && to.starts_with(&format!("{from}/")) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut changes = vec![(from.to_owned(), None), (to.to_owned(), Some(node))];
+        for (path, node) in self.below(from) {
+            changes.push((path.to_owned(), None));
+            changes.push((format!("{to}{}", &path[from.len()..]), Some(node)));
+        }
+        Ok(changes)
+    }
+
+    /// The directories that are missing on the way to `path`.
+    pub fn create_dir(&self, path: &str) -> io::Result<Vec<(String, Option<Node>)>> {
+        let mut changes = Vec::new();
+        if path.is_empty() {
+            return Ok(changes);
+        }
+        check(path)?;
+        for end in path.match_indices('/').map(|(at, _)| at).chain([path.len()]) {
+            match self.now.get(&path[..end]) {
+                Some(Node::Dir) => {}
+                Some(Node::File(_)) if end == path.len() => return Err(io::ErrorKind::AlreadyExists.into()),
+                Some(Node::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
+                None => changes.push((path[..end].to_owned(), Some(Node::Dir))),
+            }
+        }
+        Ok(changes)
+    }
+
+    pub fn remove_dir(&self, path: &str) -> io::Result<Vec<(String, Option<Node>)>> {
+        match self.get(path)? {
+            None => Err(io::ErrorKind::NotFound.into()),
+            Some(Node::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
+            Some(Node::Dir) => {
+                let itself = (!path.is_empty()).then(|| path.to_owned());
+                let inside = self.below(path).map(|(path, _)| path.to_owned());
+                Ok(inside.chain(itself).map(|path| (path, None)).collect())
+            }
+        }
+    }
+
+    pub fn list(&self, path: &str, len: impl Fn(u64) -> u64) -> io::Result<Vec<DirEntry>> {
+        match self.get(path)? {
+            None => return Err(io::ErrorKind::NotFound.into()),
+            Some(Node::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
+            Some(Node::Dir) => {}
+        }
+        let prefix = if path.is_empty() { 0 } else { path.len() + 1 };
+        let mut entries: Vec<DirEntry> = self
+            .below(path)
+            .filter(|(below, _)| !below[prefix..].contains('/'))
+            .map(|(below, node)| match node {
+                Node::Dir => DirEntry { name: below[prefix..].to_owned(), is_dir: true, len: 0 },
+                Node::File(id) => DirEntry { name: below[prefix..].to_owned(), is_dir: false, len: len(id) },
+            })
+            .collect();
+        entries.sort();
+        Ok(entries)
+    }
+
+    /// Every file with its path.
+    pub fn files(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.now.iter().filter_map(|(path, node)| match node {
+            Node::File(id) => Some((path.as_str(), *id)),
+            Node::Dir => None,
+        })
+    }
+
+    /// All that lies below a directory.
+    fn below(&self, dir: &str) -> impl Iterator<Item = (&str, Node)> {
+        let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
+        let range = self.now.range(prefix.clone()..);
+        range.take_while(move |(path, _)| path.starts_with(&prefix)).map(|(path, node)| (path.as_str(), *node))
+    }
+
+    /// A sync of the directory `path` was submitted: it covers the changes that touched it, with what they build on.
+    pub fn seal(&mut self, path: &str, ticket: u64) -> io::Result<()> {
+        match self.get(path)? {
+            Some(Node::Dir) => {}
+            Some(Node::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
+            None => return Err(io::ErrorKind::NotFound.into()),
+        }
+        let mut dirs = BTreeSet::from([path.to_owned()]);
+        for change in self.pending.iter_mut().rev() {
+            if change.dirs().any(|dir| dirs.contains(dir)) {
+                dirs.extend(change.dirs().map(str::to_owned).collect::<Vec<_>>());
+                change.ticket.get_or_insert(ticket);
+            }
+        }
+        Ok(())
+    }
+
+    /// A sync has completed; the files that its changes had kept.
+    pub fn synced(&mut self, ticket: u64) -> Vec<u64> {
+        self.retire(|change| change.ticket.is_some_and(|sealed| sealed <= ticket))
+    }
+
+    /// What has been written back by itself; the files that its changes had kept.
+    pub fn take_old(&mut self, now: u64) -> Vec<u64> {
+        if self.pending.first().is_none_or(|change| change.at + WRITE_BACK > now) {
+            return Vec::new();
+        }
+        self.retire(|change| change.at + WRITE_BACK <= now)
+    }
+
+    fn retire(&mut self, durable: impl Fn(&Change) -> bool) -> Vec<u64> {
+        let mut files = Vec::new();
+        self.pending.retain(|change| {
+            let goes = durable(change);
+            if goes {
+                files.extend(change.files());
+            }
+            !goes
+        });
+        files
+    }
+
+    /// How many changes are not durable.
+    pub fn unsynced(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// A power loss: keeps the oldest `keep` changes and undoes the others. Gives for each path that was set back the file
+    /// it meant and the one it means again; the files that the kept changes had kept; and the paths.
+    pub fn undo(&mut self, keep: usize) -> Undone {
+        let id = |node: Option<Node>| if let Some(Node::File(id)) = node { Some(id) } else { None };
+        let mut undone = Undone::default();
+        let pending = std::mem::take(&mut self.pending);
+        let keep = keep.min(pending.len());
+        for change in pending[keep..].iter().rev() {
+            for (path, before) in change.before.iter().rev() {
+                let lost = match before {
+                    Some(node) => self.now.insert(path.clone(), *node),
+                    None => self.now.remove(path),
+                };
+                undone.files.push((id(lost), id(*before)));
+                undone.paths.push(path.clone());
+            }
+        }
+        undone.kept = pending[..keep].iter().flat_map(Change::files).collect();
+        undone
+    }
+}
+
+/// What [`Names::undo`] did.
+#[derive(Default)]
+pub(crate) struct Undone {
+    pub files: Vec<(Option<u64>, Option<u64>)>,
+    pub kept: Vec<u64>,
+    pub paths: Vec<String>,
+}
