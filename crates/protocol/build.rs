@@ -1,5 +1,5 @@
 //! Turns `schemas/` into Rust: `messages.rs` (structs and codecs), `api_keys.rs`, `error_codes.rs`, `metadata_record.rs`,
-//! and `json.rs`, which only the tests include. See `build/parse.rs` for the grammar and `build/emit.rs` for the form.
+//! and `json.rs` and `random.rs`, which only the tests include. See `build/parse.rs` for the grammar and `build/emit.rs` for the form.
 
 #![expect(
     clippy::disallowed_methods,
@@ -13,6 +13,8 @@ mod emit;
 mod json;
 #[path = "build/parse.rs"]
 mod parse;
+#[path = "build/random.rs"]
+mod random;
 #[path = "build/tables.rs"]
 mod tables;
 
@@ -87,6 +89,7 @@ fn generate() -> Result<(), String> {
     write(&out.join("messages.rs"), &emit::messages(&messages)?)?;
     write(&out.join("metadata_record.rs"), &emit::metadata_record(&messages))?;
     write(&out.join("json.rs"), &json::converters(&messages))?;
+    write(&out.join("random.rs"), &random::generators(&messages))?;
     write(&out.join("api_keys.rs"), &tables::api_keys(&api_versions)?)?;
     write(&out.join("error_codes.rs"), &tables::error_codes(&errors)?)
 }

@@ -128,7 +128,8 @@ impl<'a> Scope<'a> {
         field.ty == Type::Records || !field.nullable.and(self.message.valid).is_empty()
     }
 
-    fn nullable(&self, field: &Field) -> When {
+    /// When the field may be null.
+    pub fn nullable(&self, field: &Field) -> When {
         When::of(field.nullable, self.within.and(field.versions))
     }
 

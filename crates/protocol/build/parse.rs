@@ -327,10 +327,10 @@ fn check(message: &Message) -> Result<(), String> {
     for owner in all() {
         for (index, field) in owner.fields.iter().enumerate() {
             let place = &field.place;
-            if let Some(name) = field.ty.struct_name() {
-                if !message.structs.iter().any(|known| known.name == name) {
-                    return Err(format!("{place}: no struct `{name}` in `{}`", message.root.name));
-                }
+            if let Some(name) = field.ty.struct_name()
+                && !message.structs.iter().any(|known| known.name == name)
+            {
+                return Err(format!("{place}: no struct `{name}` in `{}`", message.root.name));
             }
             if owner.fields[..index].iter().any(|earlier| earlier.name == field.name) {
                 return Err(format!("{place}: a second field `{}`", field.name));

@@ -31,6 +31,19 @@ pub enum ControlType {
 }
 
 impl ControlType {
+    /// Its name in Kafka.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Abort => "ABORT",
+            Self::Commit => "COMMIT",
+            Self::LeaderChange => "LEADER_CHANGE",
+            Self::SnapshotHeader => "SNAPSHOT_HEADER",
+            Self::SnapshotFooter => "SNAPSHOT_FOOTER",
+            Self::KraftVersion => "KRAFT_VERSION",
+            Self::KraftVoters => "KRAFT_VOTERS",
+        }
+    }
+
     /// The type of a number.
     pub const fn from_code(code: i16) -> Option<Self> {
         Some(match code {

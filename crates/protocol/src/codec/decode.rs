@@ -403,9 +403,7 @@ impl Decoder {
         mut element: impl FnMut(&mut Self) -> Read<T>,
     ) -> Read<Option<Vec<T>>> {
         let Some(count) = self.length(flexible, false)? else { return self.or_null(None, nullable) };
-        // What a lying count may cost in memory: not more than the bytes that came with it, or one page.
-        let affordable = self.remaining().max(4096) / size_of::<T>().max(1);
-        let mut out = Vec::with_capacity(count.min(affordable));
+        let mut out = Vec::with_capacity(count.min(affordable::<T>(self.remaining())));
         for _ in 0..count {
             out.push(element(self)?);
         }
@@ -457,6 +455,12 @@ impl Decoder {
     }
 }
 
+/// How many elements are made room for before any is read. What a lying count may cost in memory is not more than the
+/// bytes that came with it, or one page.
+fn affordable<T>(remaining: usize) -> usize {
+    remaining.max(4096) / size_of::<T>().max(1)
+}
+
 impl From<Chunks> for Decoder {
     fn from(input: Chunks) -> Self {
         Self::new(input)
@@ -466,5 +470,31 @@ impl From<Chunks> for Decoder {
 impl From<Bytes> for Decoder {
     fn from(input: Bytes) -> Self {
         Self { front: input, ..Self::new(Chunks::new()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_never_costs_more_memory_than_its_bytes_or_a_page() {
+        for remaining in [0, 20, 5000, 100 << 20] {
+            assert!(affordable::<[u8; 300]>(remaining) * 300 <= remaining.max(4096));
+            assert!(affordable::<()>(remaining) <= remaining.max(4096));
+        }
+    }
+
+    #[test]
+    fn values_lie_across_pieces_and_ropes_keep_their_place() {
+        let bytes: Vec<u8> = (0..40).collect();
+        let mut input = Decoder::new(bytes.chunks(3).map(Bytes::copy_from_slice).collect());
+        assert_eq!(input.i32(), Ok(0x0001_0203));
+        assert_eq!(input.peek::<3>(), Some([4, 5, 6]));
+        assert_eq!(input.take(5).map(|piece| piece.to_vec()), Ok(vec![4, 5, 6, 7, 8]));
+        assert_eq!((input.position(), input.remaining()), (9, 31));
+        assert_eq!(input.take_rest().to_vec(), bytes[9..]);
+        assert_eq!((input.position(), input.remaining(), input.peek::<1>()), (40, 0, None));
+        assert!(input.i8().is_err());
     }
 }

@@ -62,7 +62,7 @@ pub fn report(text: &str) {
 }
 
 pub fn unhex(text: &str) -> Vec<u8> {
-    assert!(text.len() % 2 == 0, "half a byte in {text}");
+    assert!(text.len().is_multiple_of(2), "half a byte in {text}");
     (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("hex")).collect()
 }
 
@@ -168,14 +168,15 @@ pub trait Visitor {
 
 /// The generated part; not every struct has fields or a version.
 mod generated {
-    #![allow(unused, reason = "generated")]
+    #![allow(unused, clippy::all, reason = "generated")]
 
     use super::*;
 
     include!(concat!(env!("OUT_DIR"), "/json.rs"));
 }
 
-pub use generated::*;
+#[allow(unused_imports, reason = "each test binary uses its part")]
+pub use generated::{with_message, with_request};
 
 /// The version of a request's answer is its own.
 pub fn response_name<R: Request>() -> &'static str {
