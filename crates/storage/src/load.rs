@@ -1,0 +1,416 @@
+//! Opening a log: what lies in its directory becomes a [`Log`], or an error.
+//!
+//! Leftovers of what was under way are finished or removed; torn tails are cut to the last whole batch whether or not the
+//! shutdown was clean (Kafka leaves them after a clean one, and loses what is then appended behind them). After an unclean
+//! one every batch above the recovery point is checked by length, magic, CRC, order of offsets and of epochs: at the first bad
+//! one the segment is cut and all later segments go. What opening leaves is durable.
+
+use std::io;
+use std::sync::Arc;
+
+use ::log::{BadBatch, IndexTail, LeaderEpochCache, OffsetIndex, Walk};
+use protocol::{Chunks, LeaderEpoch, Offset};
+use runtime::{Disk, DiskResult, OpenFile, OpenMode};
+
+use crate::config::{LogConfig, OpenHow};
+use crate::error::{DiskError, OpenError};
+use crate::event::Token;
+use crate::io::Io;
+use crate::names::{FileName, Kind, Mark, join};
+use crate::partition::{EPOCH_FILE, Loaded, Log};
+use crate::segment::{Segment, SegmentId, Slot};
+
+mod files;
+mod scan;
+
+use scan::Scan;
+
+/// Where a log was cut while it was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CutAt {
+    /// Base offset of the segment.
+    pub segment: Offset,
+    /// Its length now.
+    pub position: u64,
+    /// How many bytes went.
+    pub bytes: u64,
+    /// Why they are no batch.
+    pub why: BadBatch,
+}
+
+/// What opening a log found and did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Recovery {
+    /// Segments whose batches were all checked, by base offset.
+    pub checked: Vec<Offset>,
+    /// Batches whose CRC was checked.
+    pub batches: u64,
+    /// Segments whose index was missing or wrong and was made anew.
+    pub indexes_rebuilt: Vec<Offset>,
+    /// Where the log was cut.
+    pub cut: Option<CutAt>,
+    /// Segments that were dropped because of the cut or a gap before them.
+    pub dropped: Vec<Offset>,
+    /// The file of leader epochs was missing or malformed, and the epochs were read from the batches.
+    pub epochs_rebuilt: bool,
+    /// The log ended below its start: all segments were dropped.
+    pub emptied: bool,
+}
+
+impl Log {
+    /// Opens the log in `dir`, or begins one there. `completions` is called with every completion of the log's operations and
+    /// hands them to the owner's inbox, for [`Log::on_completion`].
+    pub async fn open(
+        disk: Disk,
+        dir: &str,
+        config: LogConfig,
+        how: OpenHow,
+        completions: impl Fn(Token, DiskResult) + Send + Sync + 'static,
+    ) -> Result<(Self, Recovery), OpenError> {
+        let mut loader = Loader {
+            disk: &disk,
+            dir,
+            config: &config,
+            how,
+            recovery: Recovery::default(),
+            ids: 0,
+            epochs: Vec::new(),
+        };
+        let loaded = loader.load().await?;
+        let recovery = loader.recovery;
+        Ok((Self::new(dir, config, Io::new(disk, Arc::new(completions)), loaded), recovery))
+    }
+}
+
+struct Loader<'a> {
+    disk: &'a Disk,
+    dir: &'a str,
+    config: &'a LogConfig,
+    how: OpenHow,
+    recovery: Recovery,
+    ids: u64,
+    /// Where batches were seen to change their leader epoch, in order.
+    epochs: Vec<(LeaderEpoch, Offset)>,
+}
+
+/// A segment as it was found.
+struct Found {
+    segment: Segment,
+    file: OpenFile,
+    len: u64,
+    walk: Walk,
+    bad: Option<BadBatch>,
+    rebuilt: bool,
+}
+
+impl Loader<'_> {
+    async fn load(&mut self) -> Result<Loaded, OpenError> {
+        let bases = self.files().await?;
+        let mut segments = self.segments(&bases).await?;
+        let first = segments.first().map_or(self.how.log_start, |segment| segment.base);
+        let log_start = self.how.log_start.max(first);
+        let end = segments.last().map_or(log_start, |segment| segment.end);
+        if end < log_start {
+            self.recovery.emptied = true;
+            let gone: Vec<_> = segments.drain(..).map(|segment| segment.base).collect();
+            self.drop_segments(&gone).await?;
+        }
+        if segments.is_empty() {
+            segments.push(self.first_segment(log_start).await?);
+        }
+        let end = segments.last().expect("just made sure").end;
+        let epochs = self.load_epochs(&segments, log_start, end).await?;
+        let checkpointed = self.how.recovery_point;
+        Ok(Loaded { segments, epochs, log_start, end, recovery_point: end, checkpointed })
+    }
+
+    fn id(&mut self) -> SegmentId {
+        self.ids += 1;
+        SegmentId(self.ids)
+    }
+
+    /// Finds the end of each segment, and drops what cannot follow.
+    async fn segments(&mut self, bases: &[(Offset, bool)]) -> Result<Vec<Segment>, OpenError> {
+        let mut segments: Vec<Segment> = Vec::new();
+        for (number, (base, has_index)) in bases.iter().enumerate() {
+            let next = bases.get(number + 1).map(|next| next.0);
+            // What is known to be durable must be whole; above, a crash may have left anything.
+            let trusted = self.how.clean || next.is_some_and(|next| next <= self.how.recovery_point);
+            if let Some(before) = segments.last()
+                && before.end != *base
+            {
+                let known = self.how.clean || *base <= self.how.recovery_point;
+                let dir = self.dir.to_owned();
+                match (known, before.end < *base) {
+                    (true, true) => return Err(OpenError::Hole { dir, from: before.end, to: *base }),
+                    (true, false) => return Err(OpenError::Overlap { dir, base: *base, end: before.end }),
+                    (false, _) => {
+                        self.drop_later(&bases[number..]).await?;
+                        break;
+                    }
+                }
+            }
+            let found = self.segment(*base, *has_index, trusted).await?;
+            let cut = found.bad;
+            if let (true, Some(next)) = (trusted, next)
+                && found.walk.end < next
+            {
+                return Err(OpenError::Hole { dir: self.dir.to_owned(), from: found.walk.end, to: next });
+            }
+            segments.push(self.settle(found, next.is_none(), trusted).await?);
+            if cut.is_some() && !trusted {
+                self.drop_later(&bases[number + 1..]).await?;
+                break;
+            }
+        }
+        if let Some(last) = segments.last_mut() {
+            last.index_saved = false;
+        }
+        Ok(segments)
+    }
+
+    async fn drop_later(&mut self, later: &[(Offset, bool)]) -> Result<(), OpenError> {
+        let later: Vec<_> = later.iter().map(|later| later.0).collect();
+        self.recovery.dropped.extend(&later);
+        self.drop_segments(&later).await
+    }
+
+    async fn segment(&mut self, base: Offset, has_index: bool, trusted: bool) -> Result<Found, OpenError> {
+        let path = FileName::new(base, Kind::Log).path(self.dir);
+        let mut file = self.disk.open(&path, OpenMode::Existing).await.map_err(failed("open", &path))?;
+        let len = self.disk.len(&file).await.map_err(failed("measure", &path))?;
+        let mut segment = Segment::new(self.id(), base);
+        segment.new = false;
+        segment.named = true;
+        if has_index && trusted {
+            segment.index = self.load_index(base).await?.unwrap_or(segment.index);
+            if let Some((last, position)) = segment.index.last() {
+                let walk = Walk { end: base, epoch: LeaderEpoch::NONE, position };
+                let mut found = Found { segment, file, len, walk, bad: None, rebuilt: false };
+                if self.walk(&mut found, Some(last), false).await? {
+                    return Ok(found);
+                }
+                (segment, file) = (found.segment, found.file);
+            }
+        }
+        // Without an index entry the whole segment is walked; its CRCs are checked unless it is known to be good.
+        let crc = !(has_index && trusted);
+        if crc {
+            self.recovery.checked.push(base);
+        }
+        segment.index = OffsetIndex::new(base);
+        let before =
+            if trusted { LeaderEpoch::NONE } else { self.epochs.last().map_or(LeaderEpoch::NONE, |last| last.0) };
+        let walk = Walk::new(base, before);
+        let mut found = Found { segment, file, len, walk, bad: None, rebuilt: true };
+        self.walk(&mut found, None, crc).await?;
+        Ok(found)
+    }
+
+    /// Walks from where `found.walk` stands to the end or the first bad batch. `first` is the last offset that the first batch
+    /// must have; if it has another, the answer is `false`.
+    async fn walk(&mut self, found: &mut Found, first: Option<Offset>, crc: bool) -> Result<bool, OpenError> {
+        let path = found.segment.path(self.dir);
+        let mut scan = Scan::new(self.disk, &found.file, found.walk.position, found.len);
+        let mut expected = first;
+        loop {
+            let position = found.walk.position;
+            let batch = match scan.next().await.map_err(failed_at("read", &path, position))? {
+                None => break,
+                Some(batch) => batch,
+            };
+            let checked = batch.and_then(|(span, bytes)| {
+                if crc {
+                    span.check_crc(crate::batches::crc_of(&bytes))?;
+                }
+                found.walk.step(&span)?;
+                Ok(span)
+            });
+            match checked {
+                Ok(span) if expected.take().is_some_and(|last| last != span.last) => return Ok(false),
+                Ok(span) => {
+                    self.recovery.batches += u64::from(crc);
+                    if found.rebuilt {
+                        found.segment.index.note(span.last, position, span.size, self.config.index_interval_bytes);
+                    }
+                    if self.epochs.last().is_none_or(|last| last.0 != span.epoch) {
+                        self.epochs.push((span.epoch, span.base));
+                    }
+                }
+                Err(_) if expected.is_some() => return Ok(false),
+                Err(bad) => {
+                    found.bad = Some(bad);
+                    break;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Cuts what is bad, makes durable what was not known to be, and writes an index that was made anew.
+    async fn settle(&mut self, found: Found, last: bool, trusted: bool) -> Result<Segment, OpenError> {
+        let Found { mut segment, file, len, walk, bad, rebuilt } = found;
+        let path = segment.path(self.dir);
+        if let Some(why) = bad {
+            let position = walk.position;
+            self.disk.set_len(&file, position).await.map_err(failed_at("cut", &path, position))?;
+            self.recovery.cut = Some(CutAt { segment: segment.base, position, bytes: len - position, why });
+        }
+        if bad.is_some() || !trusted {
+            self.disk.sync(&file).await.map_err(failed("sync", &path))?;
+        }
+        segment.end = walk.end;
+        segment.size = walk.position;
+        segment.written = walk.position;
+        segment.index_saved = true;
+        if rebuilt {
+            self.recovery.indexes_rebuilt.push(segment.base);
+            if !last {
+                let path = segment.index_path(self.dir);
+                let bytes = segment.index.print();
+                self.write(&path, bytes).await.map_err(failed("write", &path))?;
+            }
+        }
+        if last {
+            segment.slot = Slot::Open(file);
+        }
+        Ok(segment)
+    }
+
+    async fn write(&self, path: &str, bytes: Vec<u8>) -> io::Result<()> {
+        let file = self.disk.open(path, OpenMode::Truncate).await?;
+        if !bytes.is_empty() {
+            self.disk.write_at(&file, 0, Chunks::from(bytes)).await?;
+        }
+        self.disk.sync(&file).await
+    }
+
+    /// The entries of an index file up to its zero tail; `None` if it is not to be trusted.
+    async fn load_index(&self, base: Offset) -> Result<Option<OffsetIndex>, OpenError> {
+        let path = FileName::new(base, Kind::Index).path(self.dir);
+        let file = self.disk.open(&path, OpenMode::ReadOnly).await.map_err(failed("open", &path))?;
+        let len = self.disk.len(&file).await.map_err(failed("measure", &path))?;
+        let mut bytes = Vec::new();
+        loop {
+            let at = bytes.len() as u64;
+            let more = self.disk.read_at(&file, at, INDEX_BYTES).await.map_err(failed_at("read", &path, at))?;
+            let filled = bytes.len();
+            more.iter().for_each(|chunk| bytes.extend_from_slice(chunk));
+            let (index, tail) = OffsetIndex::parse(base, &bytes);
+            // Kafka preallocates 10 MiB of zeros; those are not read.
+            let done = bytes.len() == filled || bytes.len() as u64 == len;
+            match tail {
+                IndexTail::Zeros => return Ok((len % OffsetIndex::ENTRY as u64 == 0).then_some(index)),
+                IndexTail::None if done => return Ok(Some(index)),
+                IndexTail::Bad if done || bytes.len() % OffsetIndex::ENTRY == 0 => return Ok(None),
+                IndexTail::None | IndexTail::Bad => {}
+            }
+        }
+    }
+
+    /// An empty log's only segment, on disk at once: its name says where the log begins.
+    async fn first_segment(&mut self, base: Offset) -> Result<Segment, OpenError> {
+        let mut segment = Segment::new(self.id(), base);
+        let path = segment.path(self.dir);
+        let file = self.disk.open(&path, OpenMode::CreateNew).await.map_err(failed("create", &path))?;
+        self.disk.sync_dir(self.dir).await.map_err(failed("sync the names in", self.dir))?;
+        segment.slot = Slot::Open(file);
+        segment.new = false;
+        segment.named = true;
+        Ok(segment)
+    }
+
+    /// The leader epochs of the file, cut at both ends, with what the walked batches say above.
+    async fn load_epochs(
+        &mut self,
+        segments: &[Segment],
+        start: Offset,
+        end: Offset,
+    ) -> Result<LeaderEpochCache, OpenError> {
+        let path = join(self.dir, EPOCH_FILE);
+        let text = match self.disk.read_all(&path).await {
+            Ok(chunks) => Some(chunks.to_vec()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed("read", &path)(error).into()),
+        };
+        let mut epochs = match text.as_deref().map(LeaderEpochCache::parse) {
+            Some(Ok(epochs)) => epochs,
+            _ if end == segments[0].base => LeaderEpochCache::new(),
+            _ => {
+                self.recovery.epochs_rebuilt = true;
+                self.all_epochs(segments).await?;
+                LeaderEpochCache::new()
+            }
+        };
+        for (epoch, base) in std::mem::take(&mut self.epochs) {
+            if epoch.0 < 0 || epochs.epoch_of(base) == Some(epoch) {
+                continue;
+            }
+            // What the batches say is so; entries that say otherwise were written for a log that was cut.
+            epochs.truncate_from_end(base);
+            if epoch > epochs.latest_epoch() {
+                epochs.assign(epoch, base);
+            }
+        }
+        epochs.truncate_from_end(end);
+        epochs.truncate_from_start(start);
+        let print = epochs.print();
+        if text.as_deref().unwrap_or_default() != print.as_bytes() && !(text.is_none() && epochs.is_empty()) {
+            self.disk.replace(&path, Chunks::from(print.into_bytes())).await.map_err(failed("write", &path))?;
+        }
+        Ok(epochs)
+    }
+
+    async fn all_epochs(&mut self, segments: &[Segment]) -> Result<(), OpenError> {
+        self.epochs.clear();
+        for segment in segments {
+            let path = segment.path(self.dir);
+            let file = self.disk.open(&path, OpenMode::ReadOnly).await.map_err(failed("open", &path))?;
+            let mut scan = Scan::new(self.disk, &file, 0, segment.size);
+            while let Some(Ok((span, _))) = scan.next().await.map_err(failed("read", &path))? {
+                if self.epochs.last().is_none_or(|last| last.0 != span.epoch) {
+                    self.epochs.push((span.epoch, span.base));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Renames, makes that durable, removes.
+    async fn drop_segments(&self, bases: &[Offset]) -> Result<(), OpenError> {
+        if bases.is_empty() {
+            return Ok(());
+        }
+        for base in bases {
+            let log = FileName::new(*base, Kind::Log);
+            let (from, to) = (log.path(self.dir), log.marked(Mark::Deleted).path(self.dir));
+            self.disk.rename(&from, &to).await.map_err(failed("rename", &from))?;
+        }
+        self.disk.sync_dir(self.dir).await.map_err(failed("sync the names in", self.dir))?;
+        for base in bases {
+            let file = |kind| FileName::new(*base, kind);
+            let index = [file(Kind::Index), file(Kind::TimeIndex), file(Kind::TxnIndex), file(Kind::Snapshot)];
+            for file in index.into_iter().chain([file(Kind::Log).marked(Mark::Deleted)]) {
+                self.remove(&file.path(self.dir)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, path: &str) -> Result<(), OpenError> {
+        match self.disk.remove(path).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error).into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn failed<'a>(what: &'static str, path: &'a str) -> impl Fn(io::Error) -> DiskError + 'a {
+    move |source| DiskError::new(what, path, None, source)
+}
+
+fn failed_at<'a>(what: &'static str, path: &'a str, at: u64) -> impl Fn(io::Error) -> DiskError + 'a {
+    move |source| DiskError::new(what, path, Some(at), source)
+}
+
+const INDEX_BYTES: u64 = 64 << 10;

@@ -1,0 +1,411 @@
+//! Cutting a log: truncation, a new beginning, and order after a full disk.
+//!
+//! A cut first waits for the appends and the flush under way. Then segments above it go, the last first, each name durable
+//! before the next is touched, so that a power loss leaves a log without a hole. Then the last segment is cut and synced,
+//! then the leader epochs are written. Only then is the next append taken: bytes of before and after can never mix.
+
+use std::collections::VecDeque;
+use std::io;
+
+use ::log::{BadBatch, BatchSpan};
+use protocol::{Chunks, Offset};
+use runtime::{DiskOp, DiskOutput, DiskResult};
+
+use super::Log;
+use crate::batches::peek;
+use crate::error::LogError;
+use crate::event::{LogEvent, Ticket};
+use crate::io::What;
+use crate::names::{FileName, Kind, Mark};
+use crate::segment::{FileOp, Segment, SegmentId, Slot};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Goal {
+    /// The log ends at this offset, or where it ends already.
+    Truncate(Offset),
+    /// The log is empty and begins at this offset.
+    Reset(Offset),
+    /// The log ends with the last append that completed.
+    Repair,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// The last segment's file is being renamed.
+    Rename,
+    /// The new names are being synced.
+    Unname,
+    /// The files of the dropped segment are being removed: so many are left.
+    Sweep(u32),
+    /// The batch at the cut is being looked for: bytes from a position on, which begins a batch.
+    Find { position: u64, rest: Chunks },
+    /// Cut and sync: so many are left; then the log ends there.
+    Shorten { left: u32, position: u64, end: Offset },
+    /// The first file of a log that begins anew is being made.
+    Make,
+    /// Its name is being synced.
+    Name,
+    /// The leader epochs of this version are being written.
+    Epochs(u64),
+}
+
+#[derive(Debug)]
+struct Cut {
+    goal: Goal,
+    ticket: Option<Ticket>,
+    from: Offset,
+    step: Step,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Cuts {
+    asked: VecDeque<(Goal, Option<Ticket>)>,
+    current: Option<Cut>,
+}
+
+impl Cuts {
+    /// Whether a cut is asked for or under way: no append is taken.
+    pub(super) fn any(&self) -> bool {
+        self.current.is_some() || !self.asked.is_empty()
+    }
+
+    /// Whether a cut has begun to change files.
+    pub(super) const fn is_running(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Up to where may be read.
+    pub(super) fn readable(&self) -> Result<Offset, LogError> {
+        let goals = self.current.iter().map(|cut| cut.goal).chain(self.asked.iter().map(|asked| asked.0));
+        goals
+            .map(|goal| match goal {
+                Goal::Truncate(to) => Ok(to),
+                Goal::Reset(_) => Err(LogError::Busy("cut")),
+                Goal::Repair => Ok(Offset(i64::MAX)),
+            })
+            .try_fold(Offset(i64::MAX), |least, goal| Ok(least.min(goal?)))
+    }
+
+    pub(super) fn clear(&mut self) -> Vec<Ticket> {
+        let asked = self.asked.drain(..).filter_map(|asked| asked.1);
+        self.current.take().and_then(|cut| cut.ticket).into_iter().chain(asked).collect()
+    }
+}
+
+impl Log {
+    /// Cuts the log to end at `to`, or at the base of the batch that holds `to`; [`LogEvent::Truncated`] when that is durable.
+    /// Leader epochs that begin at `to` or later go even if the log ends before (KAFKA-10706). Appends are refused meanwhile;
+    /// reads above fail with [`LogError::Truncated`]. A `to` below the first segment begins the log anew there.
+    pub fn truncate(&mut self, to: Offset) -> Ticket {
+        self.ask_cut(Goal::Truncate(to), to)
+    }
+
+    /// Empties the log; it begins at `start`. [`LogEvent::Truncated`] when that is durable.
+    pub fn reset(&mut self, start: Offset) -> Ticket {
+        self.ask_cut(Goal::Reset(start), Offset(-1))
+    }
+
+    fn ask_cut(&mut self, goal: Goal, readable: Offset) -> Ticket {
+        assert!(
+            matches!(goal, Goal::Truncate(Offset(0..)) | Goal::Reset(Offset(0..))),
+            "cut at a negative offset: {goal:?}"
+        );
+        let ticket = self.ticket();
+        if let Some(error) = &self.broken {
+            let error = error.clone().into();
+            self.fail(ticket, error);
+            return ticket;
+        }
+        if self.closing {
+            self.fail(ticket, LogError::Busy("closed"));
+            return ticket;
+        }
+        for read in self.reads.above(readable) {
+            probe::sometimes!("log_read_superseded");
+            self.fail(read, LogError::Truncated);
+        }
+        self.cuts.asked.push_back((goal, Some(ticket)));
+        self.progress();
+        ticket
+    }
+
+    /// After an append that failed for lack of space: those behind it may lie in the file after a gap.
+    pub(super) fn repair(&mut self) {
+        if !self.cuts.asked.iter().any(|asked| asked.0 == Goal::Repair) {
+            self.cuts.asked.push_front((Goal::Repair, None));
+        }
+    }
+
+    pub(super) fn progress_cuts(&mut self) {
+        loop {
+            if let Some(cut) = &self.cuts.current {
+                match cut.step {
+                    Step::Epochs(version) if self.epoch_file.is_saved(version) || !self.epoch_file.is_writing() => {
+                        self.finish_cut()
+                    }
+                    _ => return,
+                }
+            }
+            let busy = !self.pending.is_empty() || self.appends_in_flight > 0 || self.flushes.is_running();
+            if busy || self.broken.is_some() {
+                return;
+            }
+            let Some((goal, ticket)) = self.cuts.asked.pop_front() else { return };
+            let goal = match goal {
+                Goal::Truncate(to) if to < self.segments[0].base => Goal::Reset(to),
+                goal => goal,
+            };
+            self.cuts.current = Some(Cut { goal, ticket, from: self.log_end_offset, step: Step::Rename });
+            self.cut_next();
+        }
+    }
+
+    fn cut(&mut self) -> &mut Cut {
+        self.cuts.current.as_mut().expect("a cut under way")
+    }
+
+    /// Drops the last segment if it lies above the cut, else cuts it.
+    fn cut_next(&mut self) {
+        let last = self.segments.last().expect("there is a segment");
+        let (id, base, end) = (last.id, last.base, last.end);
+        let (absent, idle) = (last.new, matches!(last.slot, Slot::Closed));
+        let drop = match self.cut().goal {
+            Goal::Truncate(to) => base > to,
+            Goal::Repair => base > self.log_end_offset,
+            Goal::Reset(_) => true,
+        };
+        if drop {
+            if absent && idle {
+                return self.segment_gone();
+            }
+            self.cut().step = Step::Rename;
+            let log = FileName::new(base, Kind::Log);
+            let (from, to) = (log.path(&self.dir), log.marked(Mark::Deleted).path(&self.dir));
+            return self.io.submit(DiskOp::Rename { from, to }, What::Cut);
+        }
+        match self.cut().goal {
+            // The file may hold appends that were submitted behind the one that failed.
+            Goal::Repair if absent => self.shortened(0, end.min(self.log_end_offset)),
+            Goal::Repair => self.shorten(last_written(&self.segments), self.log_end_offset),
+            Goal::Truncate(to) if to >= end => self.write_cut_epochs(to),
+            Goal::Truncate(to) if to <= base => self.shorten(0, base),
+            Goal::Truncate(to) => self.find(id, to),
+            Goal::Reset(_) => unreachable!("every segment is dropped"),
+        }
+    }
+
+    fn find(&mut self, id: SegmentId, to: Offset) {
+        if let Some((position, span)) = self.tail.position_of(to) {
+            return self.shorten(position, to.min(span.base));
+        }
+        let (position, bound) = self.segment(id).expect("the last segment").lookup(to);
+        self.cut().step = Step::Find { position, rest: Chunks::new() };
+        self.on_file(id, FileOp::ReadAt { at: position, len: (bound - position).max(FIND_BYTES) }, What::Cut);
+    }
+
+    fn found(&mut self, chunks: Chunks) {
+        let Goal::Truncate(to) = self.cut().goal else { unreachable!("only a truncation looks for a batch") };
+        let Step::Find { position, rest } = &mut self.cut().step else { unreachable!("a step of finding") };
+        let (mut position, mut rest) = (*position, std::mem::take(rest));
+        let indexed = self.segments.last().expect("there is a segment").lookup(to).0;
+        let exhausted = chunks.is_empty();
+        rest.append(chunks);
+        while rest.len() >= BatchSpan::HEADER {
+            match peek(&rest, u64::MAX) {
+                Ok(span) if span.base > to && position == indexed && position > 0 => {
+                    let expected = to;
+                    let bad = BadBatch::Offsets { base: span.base, last: span.last, expected };
+                    return self.not_found(position, bad);
+                }
+                Ok(span) if span.last >= to => return self.shorten(position, to.min(span.base)),
+                Ok(span) if u64::from(span.size) <= rest.len() as u64 => {
+                    rest.advance(span.size as usize);
+                    position += u64::from(span.size);
+                }
+                Ok(_) => break,
+                Err(bad) => return self.not_found(position, bad),
+            }
+        }
+        if exhausted {
+            // The offsets up to the end were taken away by compaction.
+            return self.shorten(position, to);
+        }
+        let at = position + rest.len() as u64;
+        self.cut().step = Step::Find { position, rest };
+        let id = self.segments.last().expect("there is a segment").id;
+        self.on_file(id, FileOp::ReadAt { at, len: FIND_BYTES }, What::Cut);
+    }
+
+    /// Where a batch should begin there is none: the index lies, or the segment is damaged.
+    fn not_found(&mut self, position: u64, bad: BadBatch) {
+        let last = self.active();
+        let id = last.id;
+        if last.index.last().is_some() {
+            probe::sometimes!("log_index_distrusted");
+            last.index.clear();
+            self.cut().step = Step::Find { position: 0, rest: Chunks::new() };
+            return self.on_file(id, FileOp::ReadAt { at: 0, len: FIND_BYTES }, What::Cut);
+        }
+        let error = io::Error::new(io::ErrorKind::InvalidData, bad.to_string());
+        let path = self.segments.last().expect("there is a segment").path(&self.dir);
+        self.break_down("find the end in", path, Some(position), error);
+    }
+
+    fn shorten(&mut self, position: u64, end: Offset) {
+        self.cut().step = Step::Shorten { left: 2, position, end };
+        let id = self.segments.last().expect("there is a segment").id;
+        self.on_file(id, FileOp::SetLen(position), What::Cut);
+        self.on_file(id, FileOp::Sync, What::Cut);
+    }
+
+    fn shortened(&mut self, position: u64, end: Offset) {
+        let segment = self.active();
+        segment.size = position;
+        segment.written = position;
+        segment.end = end;
+        segment.index.truncate(position);
+        segment.index_saved = false;
+        let epochs = if self.cut().goal == Goal::Repair { end.plus(1) } else { end };
+        self.ends_at(end);
+        self.write_cut_epochs(epochs);
+    }
+
+    fn ends_at(&mut self, end: Offset) {
+        self.tail.truncate(end);
+        self.log_end_offset = end;
+        self.next_offset = end;
+        self.recovery_point = self.recovery_point.min(end);
+        self.log_start_offset = self.log_start_offset.min(end);
+        self.flushes.cut(end);
+    }
+
+    /// Epochs that begin at `from` or later go.
+    fn write_cut_epochs(&mut self, from: Offset) {
+        let led = self.epoch_file.led();
+        let before = self.epochs.latest();
+        let mut changed = self.epochs.truncate_from_end(from);
+        if let (Goal::Repair, Some(before)) = (self.cut().goal, before)
+            && changed
+            && led == Some(before.epoch)
+        {
+            // This replica leads in that epoch and has written nothing in it after all.
+            changed |= self.epochs.assign(before.epoch, self.log_end_offset);
+        }
+        self.cut_epochs_changed(changed);
+    }
+
+    fn cut_epochs_changed(&mut self, changed: bool) {
+        if changed {
+            self.epoch_file.changed();
+        }
+        self.cut().step = Step::Epochs(self.epoch_file.version());
+        self.write_epochs();
+    }
+
+    /// The last segment's files are gone.
+    fn segment_gone(&mut self) {
+        let gone = self.segments.pop().expect("there is a segment");
+        let goal = self.cut().goal;
+        match goal {
+            Goal::Reset(start) if self.segments.is_empty() => {
+                let id = self.segment_id();
+                let mut segment = Segment::new(id, start);
+                segment.slot = Slot::Opening(vec![(FileOp::Sync, What::Cut)]);
+                let op = segment.open_op(&self.dir);
+                self.segments.push(segment);
+                self.cut().step = Step::Make;
+                self.io.submit(op, What::Opened(id));
+            }
+            _ => {
+                self.ends_at(self.log_end_offset.min(gone.base));
+                self.cut_next();
+            }
+        }
+    }
+
+    pub(super) fn cut_completed(&mut self, result: DiskResult) {
+        let dir = self.dir.clone();
+        let last = self.segments.last().map(|segment| (segment.path(&dir), segment.base));
+        let (path, base) = last.expect("there is a segment");
+        let output = match (result, &self.cut().step) {
+            (Ok(output), _) => output,
+            (Err(error), Step::Rename) if error.kind() == io::ErrorKind::NotFound => DiskOutput::Done,
+            (Err(_), Step::Sweep(_)) => DiskOutput::Done,
+            (Err(error), Step::Rename) => return self.break_down("rename", path, None, error),
+            (Err(error), Step::Find { position, .. }) => {
+                let at = Some(*position);
+                return self.break_down("read", path, at, error);
+            }
+            (Err(error), Step::Shorten { position, .. }) => {
+                let at = Some(*position);
+                return self.break_down("cut", path, at, error);
+            }
+            (Err(error), Step::Make) => return self.break_down("create", path, None, error),
+            (Err(error), _) => return self.break_down("sync the names in", dir.to_string(), None, error),
+        };
+        match &mut self.cut().step {
+            Step::Rename => {
+                self.cut().step = Step::Unname;
+                self.io.submit(DiskOp::SyncDir { path: dir.to_string() }, What::Cut);
+            }
+            Step::Unname => {
+                let file = |kind| FileName::new(base, kind);
+                let files = [
+                    file(Kind::Log).marked(Mark::Deleted),
+                    file(Kind::Index),
+                    file(Kind::TimeIndex),
+                    file(Kind::TxnIndex),
+                    file(Kind::Snapshot),
+                ];
+                self.cut().step = Step::Sweep(files.len() as u32);
+                for file in files {
+                    self.io.submit(DiskOp::Remove { path: file.path(&dir) }, What::Cut);
+                }
+            }
+            Step::Sweep(left) => {
+                *left -= 1;
+                if *left == 0 {
+                    self.segment_gone();
+                }
+            }
+            Step::Find { .. } => match output {
+                DiskOutput::Read(chunks) => self.found(chunks),
+                other => unreachable!("a disk answered ReadAt with {other:?}"),
+            },
+            Step::Shorten { left, position, end } => {
+                *left -= 1;
+                let (left, position, end) = (*left, *position, *end);
+                if left == 0 {
+                    self.shortened(position, end);
+                }
+            }
+            Step::Make => {
+                self.cut().step = Step::Name;
+                self.io.submit(DiskOp::SyncDir { path: dir.to_string() }, What::Cut);
+            }
+            Step::Name => {
+                let segment = self.active();
+                segment.named = true;
+                let start = segment.base;
+                self.ends_at(start);
+                (self.log_start_offset, self.log_end_offset, self.next_offset) = (start, start, start);
+                self.recovery_point = start;
+                let changed = self.epochs.clear();
+                self.cut_epochs_changed(changed);
+            }
+            Step::Epochs(_) => unreachable!("the leader epochs have completions of their own"),
+        }
+    }
+
+    fn finish_cut(&mut self) {
+        let cut = self.cuts.current.take().expect("a cut under way");
+        probe::sometimes!("log_cut");
+        self.events.push_back(LogEvent::Truncated { ticket: cut.ticket, from: cut.from, end: self.log_end_offset });
+    }
+}
+
+fn last_written(segments: &[Segment]) -> u64 {
+    segments.last().expect("there is a segment").written
+}
+
+const FIND_BYTES: u64 = 16 << 10;

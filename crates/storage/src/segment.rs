@@ -1,0 +1,116 @@
+//! One file of a log, and its index in memory.
+
+use std::io;
+use std::sync::Arc;
+
+use log::OffsetIndex;
+use protocol::{Chunks, Offset};
+use runtime::{DiskOp, OpenFile, OpenMode};
+
+use crate::io::What;
+use crate::names::{FileName, Kind};
+
+/// Names a segment in memory; a file that is made anew under the same base is another segment.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct SegmentId(pub u64);
+
+/// An operation on a segment's file, which may have to wait for the file to be open.
+#[derive(Debug)]
+pub(crate) enum FileOp {
+    Append(Chunks),
+    ReadAt { at: u64, len: u64 },
+    Sync,
+    SetLen(u64),
+}
+
+impl FileOp {
+    pub(crate) fn on(self, file: OpenFile) -> DiskOp {
+        match self {
+            Self::Append(data) => DiskOp::Append { file, data },
+            Self::ReadAt { at, len } => DiskOp::ReadAt { file, at, len },
+            Self::Sync => DiskOp::Sync { file },
+            Self::SetLen(len) => DiskOp::SetLen { file, len },
+        }
+    }
+}
+
+/// A segment's file on its way.
+#[derive(Debug)]
+pub(crate) enum Slot {
+    /// Nobody has asked for it.
+    Closed,
+    /// It is being opened; these follow, in order.
+    Opening(Vec<(FileOp, What)>),
+    /// It must not be made before the segments below are durable; these follow, in order.
+    Held(Vec<(FileOp, What)>),
+    /// It is open.
+    Open(OpenFile),
+}
+
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub id: SegmentId,
+    /// Invariant: the end of the segment before.
+    pub base: Offset,
+    /// The offset after the last batch assigned to it.
+    pub end: Offset,
+    /// Bytes assigned to it.
+    pub size: u64,
+    /// Bytes whose append has completed; at most `size`.
+    pub written: u64,
+    pub slot: Slot,
+    /// The file is to be made, it is not there yet.
+    pub new: bool,
+    /// Its name is durable.
+    pub named: bool,
+    pub index: OffsetIndex,
+    /// The index file is durable and says what `index` says.
+    pub index_saved: bool,
+}
+
+impl Segment {
+    pub(crate) fn new(id: SegmentId, base: Offset) -> Self {
+        Self {
+            id,
+            base,
+            end: base,
+            size: 0,
+            written: 0,
+            slot: Slot::Closed,
+            new: true,
+            named: false,
+            index: OffsetIndex::new(base),
+            index_saved: false,
+        }
+    }
+
+    pub(crate) fn path(&self, dir: &str) -> String {
+        FileName::new(self.base, Kind::Log).path(dir)
+    }
+
+    pub(crate) fn index_path(&self, dir: &str) -> String {
+        FileName::new(self.base, Kind::Index).path(dir)
+    }
+
+    pub(crate) fn open_op(&self, dir: &str) -> DiskOp {
+        DiskOp::Open { path: self.path(dir), mode: if self.new { OpenMode::CreateNew } else { OpenMode::Existing } }
+    }
+
+    /// Where the batch that holds `offset` is looked for: from a position that begins a batch, to one at or behind its start.
+    pub(crate) fn lookup(&self, offset: Offset) -> (u64, u64) {
+        let (from, to) = self.index.lookup(offset);
+        (from, to.unwrap_or(self.size).min(self.size))
+    }
+}
+
+/// The file of a segment that was opened, or why not. Errors go to everything that waited.
+pub(crate) fn opened(slot: &mut Slot, result: &io::Result<OpenFile>) -> Vec<(FileOp, What)> {
+    let next = result.as_ref().map_or(Slot::Closed, |file| Slot::Open(file.clone()));
+    match std::mem::replace(slot, next) {
+        Slot::Opening(waiting) => waiting,
+        other => unreachable!("a file was opened that nobody opened: {other:?}"),
+    }
+}
+
+/// A directory's path, shared.
+pub(crate) type Dir = Arc<str>;
