@@ -120,6 +120,7 @@ pub fn describe(what: &Observation) -> String {
         Observation::QuorumPersisted { epoch, voted, .. } => {
             format!("quorum state durable: epoch {epoch} voted {voted}")
         }
+        Observation::QuorumOpened { end } => format!("quorum log opened, end {}", grouped(end.0)),
         Observation::QuorumAppended { base, last, epoch, .. } => {
             format!("quorum log {} epoch {epoch}", range(base.0, last.0))
         }

@@ -73,7 +73,9 @@ pub enum Observation {
     QuorumState { role: QuorumRole, epoch: LeaderEpoch, leader: NodeId, voted: NodeId },
     /// The quorum-state file is durable with this epoch and vote.
     QuorumPersisted { epoch: LeaderEpoch, leader: NodeId, voted: NodeId },
-    /// The quorum's log grew by one batch on this node.
+    /// The quorum's log was opened at a process's start; what lies below `end` is in its file, durable or not.
+    QuorumOpened { end: Offset },
+    /// The quorum's log grew by one batch on this node (completed, not only assigned).
     QuorumAppended { base: Offset, last: Offset, epoch: LeaderEpoch, crc: u32 },
     /// The quorum's log is durable on this node below `end`.
     QuorumFlushed { end: Offset },

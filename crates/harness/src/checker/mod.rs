@@ -7,6 +7,7 @@
 mod acknowledged;
 mod observed;
 mod progress;
+mod quorum;
 mod replication;
 mod shadow;
 #[cfg(test)]
@@ -271,7 +272,7 @@ pub const NAMES: &[(&str, &str)] = &[
 /// Every checker there is, in the order of the report. Add yours here.
 pub fn all(setup: &Setup) -> Vec<Box<dyn Checker>> {
     let [high_watermark_safe, log_matching, leader_complete] = replication::checkers(setup.keep);
-    vec![
+    let mut checkers: Vec<Box<dyn Checker>> = vec![
         Box::<acknowledged::Acknowledged>::default(),
         Box::<observed::OneValuePerOffset>::default(),
         Box::<observed::NoGapNoStepBack>::default(),
@@ -280,7 +281,9 @@ pub fn all(setup: &Setup) -> Vec<Box<dyn Checker>> {
         log_matching,
         leader_complete,
         Box::<progress::Progress>::default(),
-    ]
+    ];
+    checkers.extend(quorum::checkers(setup));
+    checkers
 }
 
 /// Lets every checker judge.

@@ -1,0 +1,88 @@
+//! C-RAFT-HW: a leader's high watermark never goes back, and a majority of the voters has everything below it.
+
+use std::collections::BTreeMap;
+
+use protocol::{NodeId, Offset};
+use runtime::Observation;
+use runtime::observation::QuorumRole;
+
+use super::shadow::Shadow;
+use crate::checker::{Checker, Judgement, RunEnd, Violation};
+use crate::event::Stamped;
+
+/// Judges the high watermark of leaders.
+#[derive(Debug)]
+pub struct TrueHighWatermark {
+    voters: Vec<NodeId>,
+    shadow: Shadow,
+    leads: BTreeMap<NodeId, bool>,
+    judged: u64,
+    first: Option<Box<Violation>>,
+    count: u64,
+}
+
+impl TrueHighWatermark {
+    /// For a quorum of these voters.
+    pub fn new(voters: Vec<NodeId>) -> Self {
+        Self { voters, shadow: Shadow::default(), leads: BTreeMap::new(), judged: 0, first: None, count: 0 }
+    }
+
+    fn violated(&mut self, violation: Violation) {
+        self.count += 1;
+        self.first.get_or_insert_with(|| Box::new(violation));
+    }
+
+    fn moved(&mut self, event: &Stamped, before: Offset, offset: Offset) {
+        self.judged += 1;
+        if offset < before {
+            let violation = Violation::new("the quorum leader's high watermark went back")
+                .with("node", format!("{}: {before} -> {offset}", event.host));
+            self.violated(violation.at(event));
+        }
+        let have =
+            self.voters.iter().filter(|node| self.shadow.node(**node).is_some_and(|log| log.end >= offset)).count();
+        if have <= self.voters.len() / 2 {
+            let violation = Violation::new("the quorum's high watermark is above the logs of a majority")
+                .with("high watermark", format!("{offset} on {}", event.host))
+                .with("logs", format!("{have} of {} voters have that much", self.voters.len()));
+            self.violated(violation.at(event));
+        }
+    }
+}
+
+impl Checker for TrueHighWatermark {
+    fn id(&self) -> &'static str {
+        "C-RAFT-HW"
+    }
+
+    fn slug(&self) -> &'static str {
+        "quorum-high-watermark"
+    }
+
+    fn unit(&self) -> &'static str {
+        "moves of a leader's high watermark"
+    }
+
+    fn observe(&mut self, event: &Stamped) {
+        if let Observation::QuorumState { role, .. } = event.what {
+            self.leads.insert(event.node, role == QuorumRole::Leader);
+        }
+        let before = self.shadow.node(event.node).map_or(Offset::NONE, |log| log.high_watermark);
+        if self.shadow.observe(event)
+            && let Observation::QuorumHighWatermark { offset } = event.what
+            && self.leads.get(&event.node) == Some(&true)
+        {
+            self.moved(event, before, offset);
+        }
+    }
+
+    fn finish(&mut self, _run: &RunEnd) -> Judgement {
+        match self.first.take() {
+            Some(mut violation) => {
+                violation.count = self.count;
+                Judgement::Violated(violation)
+            }
+            None => Judgement::held(self.judged, "no quorum leader committed anything"),
+        }
+    }
+}
