@@ -9,4 +9,5 @@
 pub mod checker;
 pub mod event;
 pub mod history;
+pub mod measure;
 pub mod scenario;
