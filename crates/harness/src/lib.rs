@@ -10,4 +10,5 @@ pub mod checker;
 pub mod event;
 pub mod history;
 pub mod measure;
+pub mod report;
 pub mod scenario;

@@ -189,5 +189,9 @@ fn recovery(input: &Input<'_>, start: u64, stop: u64, calm: &mut [u64], mean: f6
         }
         at += BIN_NS / 5;
     }
-    Err(if enough { "not before the next fault or the end".to_owned() } else { "too few samples after the fault".to_owned() })
+    Err(if enough {
+        "not before the next fault or the end".to_owned()
+    } else {
+        "too few samples after the fault".to_owned()
+    })
 }

@@ -7,7 +7,7 @@
 mod gaps;
 mod series;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -215,13 +215,7 @@ pub(crate) fn first_reads(history: &History) -> Vec<u64> {
     first
 }
 
-fn phase_row(
-    input: &Input<'_>,
-    window: &Window,
-    load: usize,
-    first_read: &[u64],
-    series: &series::Series,
-) -> PhaseRow {
+fn phase_row(input: &Input<'_>, window: &Window, load: usize, first_read: &[u64], series: &series::Series) -> PhaseRow {
     let info = &input.history.loads[load];
     let within = |at: u64| (window.start_ns..window.end_ns).contains(&at);
     let consumed = input.history.loads.iter().any(|other| !other.produces && other.topic == info.topic);

@@ -168,12 +168,13 @@ fn phase_at(windows: &[Window], at: u64) -> &str {
 /// The worst state of the cluster within `from..to`.
 fn worst(gauges: &[Gauge], from: u64, to: u64) -> Gauge {
     let first = gauges.iter().rposition(|gauge| gauge.at_ns <= from).unwrap_or(0);
-    gauges[first.min(gauges.len())..].iter().take_while(|gauge| gauge.at_ns < to).fold(Gauge::default(), |worst, gauge| {
-        Gauge {
+    gauges[first.min(gauges.len())..].iter().take_while(|gauge| gauge.at_ns < to).fold(
+        Gauge::default(),
+        |worst, gauge| Gauge {
             at_ns: from,
             leaderless: worst.leaderless.max(gauge.leaderless),
             under_replicated: worst.under_replicated.max(gauge.under_replicated),
             isr_min: gauge.isr_min,
-        }
-    })
+        },
+    )
 }

@@ -102,7 +102,11 @@ fn what_never_ended_counts_at_its_age() {
     let measured = measure(&input);
     let row = &measured.phases[1];
     assert_eq!((row.unresolved, row.latency.censored), (1_000, 1_000));
-    assert!((999_000..=1_001_000).contains(&row.latency.max_us), "the oldest waits for a second: {}", row.latency.max_us);
+    assert!(
+        (999_000..=1_001_000).contains(&row.latency.max_us),
+        "the oldest waits for a second: {}",
+        row.latency.max_us
+    );
     let gaps = gaps(&history, 20 * S, |_| true);
     let longest = gaps.values().flatten().map(|gap| gap.within(0, u64::MAX)).max();
     assert_eq!(longest, Some(S), "from the last acknowledgement to the end, with somebody waiting");
