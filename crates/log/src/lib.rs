@@ -16,4 +16,4 @@ mod walk;
 pub use checkpoint::{CheckpointError, OffsetCheckpoint};
 pub use epochs::{EpochEntry, LeaderEpochCache};
 pub use index::{IndexEntry, IndexTail, OffsetIndex};
-pub use walk::{BadBatch, BatchSpan, Walk};
+pub use walk::{BadBatch, BatchSpan, Walk, read_header};

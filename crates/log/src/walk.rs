@@ -4,6 +4,7 @@
 //! the first that cannot follow. Kafka checks length, magic and CRC; a [`Walk`] also refuses a base offset below the one
 //! that is due and a leader epoch below the one before, since neither is covered by the CRC.
 
+use protocol::batch::{BatchError, BatchHeader, HEADER_SIZE, LENGTH_END};
 use protocol::{LeaderEpoch, Offset, Timestamp};
 
 /// What a log needs to know about one batch.
@@ -17,7 +18,7 @@ pub struct BatchSpan {
     pub epoch: LeaderEpoch,
     /// Bytes in all, the header included.
     pub size: u32,
-    /// The CRC-32C that the header states, over the bytes from [`BatchSpan::CRC_FROM`] on.
+    /// The CRC-32C that the header states.
     pub crc: u32,
     /// The largest timestamp that the header states.
     pub max_timestamp: Timestamp,
@@ -75,49 +76,16 @@ pub enum BadBatch {
 }
 
 impl BatchSpan {
-    /// Bytes of a header; no batch is smaller.
-    pub const HEADER: usize = 61;
-    /// The CRC covers the bytes from here to the end.
-    pub const CRC_FROM: usize = 21;
-
-    /// Reads a header. `left` bytes of the file, which `bytes` begins, are there for it and its batch.
-    pub fn peek(bytes: &[u8], left: u64) -> Result<Self, BadBatch> {
-        if left < Self::HEADER as u64 {
-            return Err(match bytes.get(8..12) {
-                // What is left may be a short run of zeros: then the length says more than "torn".
-                Some(length) if size_of(length) < Self::HEADER as i64 => BadBatch::Length { size: size_of(length) },
-                _ => BadBatch::Torn { left, size: Self::HEADER as u64 },
-            });
+    /// What the header says. [`read_header`] has checked that it makes sense.
+    pub const fn of(header: &BatchHeader) -> Self {
+        Self {
+            base: header.base_offset,
+            last: header.last_offset(),
+            epoch: header.leader_epoch,
+            size: header.total_size() as u32,
+            crc: header.crc,
+            max_timestamp: header.max_timestamp,
         }
-        let header: &[u8; Self::HEADER] =
-            bytes.first_chunk().expect("the caller gives as many bytes as are left, or a header");
-        let size = size_of(&header[8..12]);
-        if size < Self::HEADER as i64 {
-            return Err(BadBatch::Length { size });
-        }
-        let magic = header[16] as i8;
-        if magic != 2 {
-            return Err(BadBatch::Magic { magic });
-        }
-        if size as u64 > left {
-            return Err(BadBatch::Torn { left, size: size as u64 });
-        }
-        let i64_at = |at: usize| i64::from_be_bytes(*header[at..].first_chunk().expect("inside the header"));
-        let i32_at = |at: usize| i32::from_be_bytes(*header[at..].first_chunk().expect("inside the header"));
-        let base = i64_at(0);
-        let delta = i32_at(23);
-        let last = base.saturating_add(i64::from(delta));
-        if base < 0 || delta < 0 || last == i64::MAX {
-            return Err(BadBatch::Offsets { base: Offset(base), last: Offset(last), expected: Offset::ZERO });
-        }
-        Ok(Self {
-            base: Offset(base),
-            last: Offset(last),
-            epoch: LeaderEpoch(i32_at(12)),
-            size: size as u32,
-            crc: i32_at(17) as u32,
-            max_timestamp: Timestamp(i64_at(35)),
-        })
     }
 
     /// The offset after the last.
@@ -131,8 +99,32 @@ impl BatchSpan {
     }
 }
 
-fn size_of(length: &[u8]) -> i64 {
-    12 + i64::from(i32::from_be_bytes(*length.first_chunk().expect("four bytes")))
+/// Reads the header that `bytes` begin with. `left` bytes of the file are there for it and its batch; `bytes` hold as many, or
+/// a header.
+pub fn read_header(bytes: &[u8], left: u64) -> Result<BatchHeader, BadBatch> {
+    if left < HEADER_SIZE as u64 {
+        // What is left may be a short run of zeros: then the length says more than "torn".
+        let stated = bytes.get(8..LENGTH_END).and_then(|length| length.first_chunk());
+        let size = stated.map(|length| LENGTH_END as i64 + i64::from(i32::from_be_bytes(*length)));
+        return Err(match size {
+            Some(size) if size < HEADER_SIZE as i64 => BadBatch::Length { size },
+            _ => BadBatch::Torn { left, size: HEADER_SIZE as u64 },
+        });
+    }
+    let header = BatchHeader::parse(bytes).map_err(|error| match error {
+        BatchError::Magic(magic) => BadBatch::Magic { magic },
+        BatchError::Length(length) => BadBatch::Length { size: LENGTH_END as i64 + i64::from(length) },
+        other => unreachable!("a whole header is wrong in its magic or its length only: {other}"),
+    })?;
+    let size = header.total_size() as u64;
+    if size > left {
+        return Err(BadBatch::Torn { left, size });
+    }
+    let (base, last) = (header.base_offset, header.last_offset());
+    if base.0 < 0 || header.last_offset_delta < 0 || last < base || last.0 == i64::MAX {
+        return Err(BadBatch::Offsets { base, last, expected: Offset::ZERO });
+    }
+    Ok(header)
 }
 
 /// How far a log is known to be good.
@@ -183,25 +175,25 @@ mod tests {
 
     #[test]
     fn a_header_says_where_its_batch_ends() {
-        let span = BatchSpan::peek(&header(5, 49, 3, 2, 2), 61).unwrap();
+        let span = BatchSpan::of(&read_header(&header(5, 49, 3, 2, 2), 61).unwrap());
         assert_eq!((span.base, span.last, span.epoch, span.size), (Offset(5), Offset(7), LeaderEpoch(3), 61));
     }
 
     #[test]
     fn what_is_no_batch_is_refused_for_its_reason() {
-        assert_eq!(BatchSpan::peek(&[0; 61], 700), Err(BadBatch::Length { size: 12 }), "a tail of zeros");
-        assert_eq!(BatchSpan::peek(&[0; 30], 30), Err(BadBatch::Length { size: 12 }), "a short tail of zeros");
-        assert_eq!(BatchSpan::peek(&[9; 5], 5), Err(BadBatch::Torn { left: 5, size: 61 }));
-        assert_eq!(BatchSpan::peek(&header(5, 100, 0, 2, 0), 111), Err(BadBatch::Torn { left: 111, size: 112 }));
-        assert_eq!(BatchSpan::peek(&header(5, 49, 0, 1, 0), 61), Err(BadBatch::Magic { magic: 1 }));
-        assert!(matches!(BatchSpan::peek(&header(5, 49, 0, 2, -1), 61), Err(BadBatch::Offsets { .. })));
-        assert!(matches!(BatchSpan::peek(&header(i64::MAX, 49, 0, 2, 5), 61), Err(BadBatch::Offsets { .. })));
-        assert!(matches!(BatchSpan::peek(&header(0, i32::MIN, 0, 2, 0), 61), Err(BadBatch::Length { .. })));
+        assert_eq!(read_header(&[0; 61], 700), Err(BadBatch::Magic { magic: 0 }), "a tail of zeros");
+        assert_eq!(read_header(&[0; 30], 30), Err(BadBatch::Length { size: 12 }), "a short tail of zeros");
+        assert_eq!(read_header(&[9; 5], 5), Err(BadBatch::Torn { left: 5, size: 61 }));
+        assert_eq!(read_header(&header(5, 100, 0, 2, 0), 111), Err(BadBatch::Torn { left: 111, size: 112 }));
+        assert_eq!(read_header(&header(5, 49, 0, 1, 0), 61), Err(BadBatch::Magic { magic: 1 }));
+        assert!(matches!(read_header(&header(5, 49, 0, 2, -1), 61), Err(BadBatch::Offsets { .. })));
+        assert!(matches!(read_header(&header(i64::MAX, 49, 0, 2, 5), 61), Err(BadBatch::Offsets { .. })));
+        assert!(matches!(read_header(&header(0, i32::MIN, 0, 2, 0), 61), Err(BadBatch::Length { .. })));
     }
 
     #[test]
     fn a_walk_stays_before_the_first_batch_out_of_order() {
-        let span = |base, epoch| BatchSpan::peek(&header(base, 49, epoch, 2, 1), 61).unwrap();
+        let span = |base, epoch| BatchSpan::of(&read_header(&header(base, 49, epoch, 2, 1), 61).unwrap());
         let mut walk = Walk::new(Offset(10), LeaderEpoch(1));
         walk.step(&span(10, 1)).unwrap();
         walk.step(&span(20, 2)).expect("compaction leaves gaps");
@@ -216,8 +208,8 @@ mod tests {
         #[test]
         fn no_bytes_make_peek_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..80), more in 0..100u64) {
             let left = bytes.len() as u64 + if bytes.len() >= 61 { more } else { 0 };
-            if let Ok(span) = BatchSpan::peek(&bytes, left) {
-                assert!(u64::from(span.size) <= left);
+            if let Ok(header) = read_header(&bytes, left) {
+                assert!(header.total_size() as u64 <= left);
             }
         }
     }

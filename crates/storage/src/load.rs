@@ -8,7 +8,7 @@
 use std::io;
 use std::sync::Arc;
 
-use ::log::{BadBatch, IndexTail, LeaderEpochCache, OffsetIndex, Walk};
+use ::log::{BadBatch, BatchSpan, IndexTail, LeaderEpochCache, OffsetIndex, Walk};
 use protocol::{Chunks, LeaderEpoch, Offset};
 use runtime::{Disk, DiskResult, OpenFile, OpenMode};
 
@@ -219,9 +219,10 @@ impl Loader<'_> {
                 None => break,
                 Some(batch) => batch,
             };
-            let checked = batch.and_then(|(span, bytes)| {
+            let checked = batch.and_then(|batch| {
+                let span = BatchSpan::of(&batch.header);
                 if crc {
-                    span.check_crc(crate::batches::crc_of(&bytes))?;
+                    span.check_crc(batch.computed_crc())?;
                 }
                 found.walk.step(&span)?;
                 Ok(span)
@@ -367,7 +368,8 @@ impl Loader<'_> {
             let path = segment.path(self.dir);
             let file = self.disk.open(&path, OpenMode::ReadOnly).await.map_err(failed("open", &path))?;
             let mut scan = Scan::new(self.disk, &file, 0, segment.size);
-            while let Some(Ok((span, _))) = scan.next().await.map_err(failed("read", &path))? {
+            while let Some(Ok(batch)) = scan.next().await.map_err(failed("read", &path))? {
+                let span = BatchSpan::of(&batch.header);
                 if self.epochs.last().is_none_or(|last| last.0 != span.epoch) {
                     self.epochs.push((span.epoch, span.base));
                 }

@@ -77,8 +77,8 @@ impl Loader<'_> {
         let len = self.disk.len(&file).await.map_err(failed("measure", &path))?;
         let mut scan = Scan::new(self.disk, &file, 0, len);
         let mut end = base;
-        while let Some(Ok((span, _))) = scan.next().await.map_err(failed("read", &path))? {
-            end = span.end();
+        while let Some(Ok(batch)) = scan.next().await.map_err(failed("read", &path))? {
+            end = batch.header.next_offset();
         }
         let covered = |name: &FileName| {
             name.mark == Mark::None && name.kind != Kind::Snapshot && (base..end).contains(&name.base)

@@ -2,8 +2,9 @@
 
 use std::io;
 
-use ::log::{BadBatch, BatchSpan};
+use ::log::BadBatch;
 use protocol::Chunks;
+use protocol::batch::{Batch, HEADER_SIZE};
 use runtime::{Disk, OpenFile};
 
 use crate::batches::peek;
@@ -26,19 +27,19 @@ impl<'a> Scan<'a> {
     }
 
     /// The next batch, or why the next bytes are none; `None` at the end of the file. After a bad batch there is no next.
-    pub(super) async fn next(&mut self) -> io::Result<Option<Result<(BatchSpan, Chunks), BadBatch>>> {
+    pub(super) async fn next(&mut self) -> io::Result<Option<Result<Batch, BadBatch>>> {
         let left = self.len.saturating_sub(self.position);
         if left == 0 {
             return Ok(None);
         }
-        self.fill((BatchSpan::HEADER as u64).min(left)).await?;
-        let span = match peek(&self.rest, left) {
-            Ok(span) => span,
+        self.fill((HEADER_SIZE as u64).min(left)).await?;
+        let header = match peek(&self.rest, left) {
+            Ok(header) => header,
             Err(bad) => return Ok(Some(Err(bad))),
         };
-        self.fill(span.size.into()).await?;
-        self.position += u64::from(span.size);
-        Ok(Some(Ok((span, self.rest.split_to(span.size as usize)))))
+        self.fill(header.total_size() as u64).await?;
+        self.position += header.total_size() as u64;
+        Ok(Some(Ok(Batch { header, bytes: self.rest.split_to(header.total_size()) })))
     }
 
     async fn fill(&mut self, bytes: u64) -> io::Result<()> {

@@ -3,11 +3,12 @@
 use std::io;
 
 use ::log::{BadBatch, BatchSpan, Walk};
+use protocol::batch::Batch;
 use protocol::{Chunks, LeaderEpoch};
 use runtime::{DiskOutput, DiskResult};
 
 use super::{Log, Pending};
-use crate::batches::{assign, crc_of, peek};
+use crate::batches::peek;
 use crate::error::{AppendError, DiskError};
 use crate::event::{Assigned, LogEvent};
 use crate::io::What;
@@ -18,7 +19,7 @@ impl Log {
     /// Nothing but these sixteen bytes of a batch is new; the rest is shared.
     ///
     /// `epoch` must be the log's latest: [`Log::assign_epoch`] comes first.
-    pub fn append_as_leader(&mut self, epoch: LeaderEpoch, batches: Vec<Chunks>) -> Result<Assigned, AppendError> {
+    pub fn append_as_leader(&mut self, epoch: LeaderEpoch, batches: Vec<Batch>) -> Result<Assigned, AppendError> {
         self.available()?;
         let latest = self.epochs.latest_epoch();
         if epoch != latest {
@@ -26,15 +27,15 @@ impl Log {
         }
         let mut next = self.next_offset;
         let mut assigned = Vec::with_capacity(batches.len());
-        for (index, batch) in batches.into_iter().enumerate() {
-            let len = batch.len() as u64;
-            let mut span = peek(&batch, len).map_err(|bad| AppendError::Bad { index, bad })?;
-            if u64::from(span.size) != len {
-                return Err(AppendError::Bad { index, bad: BadBatch::Torn { left: len, size: span.size.into() } });
-            }
-            let batch = assign(&mut span, batch, next, epoch);
-            next = span.end();
-            assigned.push((span, batch));
+        for batch in batches {
+            let batch = batch.assign(next, epoch);
+            assert!(
+                batch.header.last_offset_delta >= 0,
+                "a batch for the log ends before it begins: {:?}",
+                batch.header
+            );
+            next = batch.header.next_offset();
+            assigned.push((BatchSpan::of(&batch.header), batch.bytes));
         }
         self.append(assigned)
     }
@@ -48,18 +49,19 @@ impl Log {
         let mut batches = Vec::new();
         while !records.is_empty() {
             let bad = |bad| AppendError::Bad { index: batches.len(), bad };
-            let span = match peek(&records, records.len() as u64) {
-                Ok(span) => span,
+            let header = match peek(&records, records.len() as u64) {
+                Ok(header) => header,
                 Err(BadBatch::Torn { .. }) => break,
                 Err(error) => return Err(bad(error)),
             };
+            let span = BatchSpan::of(&header);
             if span.epoch > epoch_max {
                 break;
             }
             walk.step(&span).map_err(bad)?;
-            let batch = records.split_to(span.size as usize);
-            span.check_crc(crc_of(&batch)).map_err(bad)?;
-            batches.push((span, batch));
+            let batch = Batch { header, bytes: records.split_to(header.total_size()) };
+            span.check_crc(batch.computed_crc()).map_err(bad)?;
+            batches.push((span, batch.bytes));
         }
         for (span, _) in &batches {
             if span.epoch > self.epochs.latest_epoch() && self.epochs.assign(span.epoch, span.base) {

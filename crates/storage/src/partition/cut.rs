@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use ::log::{BadBatch, BatchSpan};
+use protocol::batch::HEADER_SIZE;
 use protocol::{Chunks, Offset};
 use runtime::{DiskOp, DiskOutput, DiskResult};
 
@@ -210,8 +211,8 @@ impl Log {
         let indexed = self.segments.last().expect("there is a segment").lookup(to).0;
         let exhausted = chunks.is_empty();
         rest.append(chunks);
-        while rest.len() >= BatchSpan::HEADER {
-            match peek(&rest, u64::MAX) {
+        while rest.len() >= HEADER_SIZE {
+            match peek(&rest, u64::MAX).map(|header| BatchSpan::of(&header)) {
                 Ok(span) if span.base > to && position == indexed && position > 0 => {
                     let expected = to;
                     let bad = BadBatch::Offsets { base: span.base, last: span.last, expected };

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use ::log::BatchSpan;
+use protocol::batch::HEADER_SIZE;
 use protocol::{Chunks, Offset};
 use runtime::{DiskOutput, DiskResult};
 
@@ -166,11 +168,12 @@ impl Log {
 fn look(read: &mut Read) -> Looked {
     loop {
         let here = read.rest.len() as u64;
-        if here < ::log::BatchSpan::HEADER as u64 {
-            return Looked::More(::log::BatchSpan::HEADER as u64);
+        if here < HEADER_SIZE as u64 {
+            return Looked::More(HEADER_SIZE as u64 - here);
         }
         // The batch may end behind what was read; whether it ends in the file is seen when there is no more.
-        let Ok(span) = peek(&read.rest, u64::MAX) else { return Looked::Lost };
+        let Ok(header) = peek(&read.rest, u64::MAX) else { return Looked::Lost };
+        let span = BatchSpan::of(&header);
         let first = read.data.records.is_empty();
         if first && read.from_index && !read.passed && span.base > read.bounds.from {
             return Looked::Lost;
