@@ -5,12 +5,25 @@
 //! [`BrokerStatus`]. Three tasks stand behind it, each with a connection of its own, so that a slow request of one kind
 //! holds up no other: `lifecycle` (registration and heartbeats), `alter-partition` and `forwarding`.
 
+mod alter;
+mod broker;
+pub mod channel;
+mod forward;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use metadata::LeaderRecovery;
-use protocol::{BrokerEpoch, TopicIdPartition};
+use protocol::{BrokerEpoch, Chunks, TopicIdPartition, Uuid};
 use replication::{AlterAnswer, AlterPartition};
-use runtime::Post;
+use runtime::{Env, Post, inbox};
+use tokio::sync::oneshot;
+use transport::server::{RequestContext, RequestFrame};
+
+pub use channel::{ChannelError, ControllerChannel, ControllerOptions};
+pub use forward::ForwardError;
+
+use crate::image::ImageCell;
+use crate::{Config, Release, quorum};
 
 /// Where a broker is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -56,21 +69,102 @@ impl std::fmt::Debug for Alter {
     }
 }
 
+/// The status, shared by the tasks.
+#[derive(Clone, Debug)]
+struct Shared(Arc<Mutex<BrokerStatus>>);
+
+impl Shared {
+    fn status(&self) -> BrokerStatus {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, status: BrokerStatus) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+}
+
 /// The way to a broker's lifecycle. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    status: Arc<Mutex<BrokerStatus>>,
+    shared: Shared,
+    broker: Post<broker::Message>,
     alters: Post<Alter>,
+    forwards: Post<forward::Forward>,
 }
 
 impl Handle {
     /// State and epoch as of a moment ago.
     pub fn status(&self) -> BrokerStatus {
-        *self.status.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.status()
+    }
+
+    /// Says that the logs are open and recovered, and the first image is acted on: the broker may be unfenced.
+    pub fn ready(&self) {
+        self.broker.post(broker::Message::Ready);
     }
 
     /// Asks the controller to change an ISR. All that wait travel in one request; one request is in flight.
     pub fn alter_partition(&self, alter: Alter) {
         self.alters.post(alter);
     }
+
+    /// Sends a client's request to the active controller; gives the body of its response. The request is on its way when
+    /// this returns, before the future is polled.
+    pub fn forward(
+        &self,
+        context: &RequestContext,
+        frame: &RequestFrame,
+    ) -> impl Future<Output = Result<Chunks, ForwardError>> + Send + 'static {
+        let (reply, answer) = oneshot::channel();
+        self.forwards.post(forward::Forward::new(context, frame, reply));
+        async move { answer.await.unwrap_or(Err(ForwardError::TimedOut)) }
+    }
+
+    /// Controlled shutdown: waits until the controller has relieved this broker of its partitions, or five minutes. After
+    /// it the broker may stop; its heartbeats have ended.
+    pub async fn controlled_shutdown(&self) {
+        let (done, over) = oneshot::channel();
+        self.broker.post(broker::Message::Shutdown(done));
+        drop(over.await);
+    }
+}
+
+/// Called when the broker could not register in time: in Kafka the process ends.
+pub type OnFatal = Box<dyn Fn(String) + Send>;
+
+/// What a lifecycle is made from.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// The process.
+    pub env: &'a Env,
+    /// This node's properties.
+    pub config: &'a Config,
+    /// What this build speaks.
+    pub release: &'a Release,
+    /// Ids of the log directories (`directory.id` of their `meta.properties`).
+    pub log_dirs: Vec<Uuid>,
+    /// The epoch of the last registration if the broker was stopped cleanly, else [`BrokerEpoch::NONE`].
+    pub previous_epoch: BrokerEpoch,
+    /// Where to find the active controller.
+    pub quorum: quorum::Handle,
+    /// How far this node's metadata is.
+    pub image: ImageCell,
+}
+
+/// Starts a broker's life: it registers at once, and is unfenced once it has caught up and is [`Handle::ready`].
+pub fn start(start: Start<'_>, on_fatal: OnFatal) -> Handle {
+    let env = start.env;
+    let options = ControllerOptions::new(start.config);
+    let channel = || ControllerChannel::new(env, start.quorum.clone(), options.clone());
+    let shared = Shared(Arc::new(Mutex::new(BrokerStatus { state: BrokerState::Starting, epoch: BrokerEpoch::NONE })));
+
+    // Unbounded: at most one wish a partition, one request a connection's pipeline slot, and a few words.
+    let (alters, alter_inbox) = inbox(usize::MAX);
+    let (forwards, forward_inbox) = inbox(usize::MAX);
+    let (broker, broker_inbox) = inbox(usize::MAX);
+    let node = start.config.node_id;
+    env.spawn_detached("alter-partition", alter::run(node, shared.clone(), channel(), alter_inbox));
+    env.spawn_detached("forwarding", forward::run(env.clone(), channel(), forward_inbox));
+    env.spawn_detached("lifecycle", broker::Life::new(&start, shared.clone(), channel(), on_fatal).run(broker_inbox));
+    Handle { shared, broker, alters, forwards }
 }

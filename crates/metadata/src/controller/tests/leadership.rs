@@ -53,9 +53,9 @@ fn an_answer_waits_for_its_own_records_and_for_all_that_it_has_read() {
     let end = Offset(cluster.log.len() as i64);
     // Writes nothing, but its refusal tells of a topic that might never be.
     let second = cluster.ask(Request::CreateTopics(request));
-    assert!(cluster.answered.get(&first).is_none() && cluster.answered.get(&second).is_none());
+    assert!(!cluster.answered.contains_key(&first) && !cluster.answered.contains_key(&second));
     cluster.commit(end.plus(-1));
-    assert!(cluster.answered.get(&first).is_none());
+    assert!(!cluster.answered.contains_key(&first));
     cluster.commit(end);
     assert!(matches!(cluster.answer(first), Response::CreateTopics(it) if it.topics[0].error_code == 0));
     let exists = ErrorCode::TopicAlreadyExists.code();
