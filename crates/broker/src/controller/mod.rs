@@ -78,13 +78,13 @@ fn topic_defaults(config: &Config) -> BTreeMap<Str, Str> {
     defaults
 }
 
-/// Starts the controller's task. The callback is for the quorum.
-pub fn start(env: &Env, config: machine::Config) -> (Handle, HostCallback) {
+/// Starts the controller's task. The callback is for the quorum, whose handle must then be [attached](Handle::attach).
+pub fn start(env: &Env, config: &Config) -> (Handle, HostCallback) {
     // Unbounded: the quorum may not wait, and each connection bounds its own requests.
     let (post, inbox) = inbox(usize::MAX);
     let driver = Driver {
         env: env.clone(),
-        machine: Controller::new(config, env.rng("controller")),
+        machine: Controller::new(machine_config(config), env.rng("controller")),
         quorum: None,
         askers: BTreeMap::new(),
         next_id: 0,

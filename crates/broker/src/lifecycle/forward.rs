@@ -1,13 +1,18 @@
-//! Forwarding: requests of clients that only the controller may answer travel to it in an Envelope, one at a time.
+//! Forwarding: requests of clients that only the controller may answer travel to it in an Envelope, one at a time; and so
+//! do the topics that brokers create because somebody asked for them.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use metadata::controller::{Request, Response};
+use protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use protocol::messages::{EnvelopeRequest, ResponseHeader};
-use protocol::{ApiKey, Chunks, Decoder, ErrorCode, Monotonic};
+use protocol::{ApiKey, Chunks, Decoder, ErrorCode, Monotonic, Str};
 use runtime::{Env, Inbox};
 use tokio::sync::oneshot;
-use transport::server::{RequestContext, RequestFrame};
+use transport::server::{Reply, RequestContext, RequestFrame};
 
 use super::channel::{ChannelError, ControllerChannel};
 use crate::controller::rpc::write_principal;
@@ -16,16 +21,13 @@ use crate::controller::rpc::write_principal;
 const GIVE_UP: Duration = Duration::from_secs(60);
 
 /// Why a forwarded request has no answer of the controller.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ForwardError {
-    /// No controller answered in time: answer REQUEST_TIMED_OUT. It may have acted on the request.
-    #[error("no controller answered in time")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ForwardError {
+    /// No controller answered in time: REQUEST_TIMED_OUT. It may have acted on the request.
     TimedOut,
-    /// The controller does not speak this version: close the client's connection.
-    #[error("the controller does not speak the request's version")]
+    /// The controller does not speak this version: the client's connection is closed.
     UnsupportedVersion,
-    /// Anything else: answer UNKNOWN_SERVER_ERROR.
-    #[error("the controller refused the envelope")]
+    /// Anything else: UNKNOWN_SERVER_ERROR.
     Refused,
 }
 
@@ -66,9 +68,58 @@ impl Forward {
     }
 }
 
+/// What comes into the task's inbox.
+pub(super) enum Message {
+    /// Of a client.
+    Forward(Box<Forward>),
+    /// Of this broker: topics that somebody asked for.
+    Create(Vec<Str>),
+}
+
+/// Names whose creation is on its way: no second one is sent.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Creating(Arc<Mutex<BTreeSet<Str>>>);
+
+impl Creating {
+    /// Those of `names` that nobody else creates now; marked as being created.
+    pub(super) fn begin(&self, names: Vec<Str>) -> Vec<Str> {
+        let mut creating = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        names.into_iter().filter(|name| creating.insert(name.detached())).collect()
+    }
+
+    fn end(&self, names: &[Str]) {
+        let mut creating = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in names {
+            creating.remove(name);
+        }
+    }
+}
+
+/// What this broker asks for when it creates topics by itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AutoTopics {
+    pub(super) num_partitions: i32,
+    pub(super) replication_factor: i16,
+    pub(super) timeout: Duration,
+}
+
 /// Forwards what comes in, as long as anything may come.
-pub(super) async fn run(env: Env, mut channel: ControllerChannel, mut inbox: Inbox<Forward>) {
-    while let Some(forward) = inbox.recv().await {
+pub(super) async fn run(
+    env: Env,
+    mut channel: ControllerChannel,
+    creating: Creating,
+    auto: AutoTopics,
+    mut inbox: Inbox<Message>,
+) {
+    while let Some(message) = inbox.recv().await {
+        let forward = match message {
+            Message::Forward(forward) => forward,
+            Message::Create(names) => {
+                create(&env, &mut channel, auto, &names).await;
+                creating.end(&names);
+                continue;
+            }
+        };
         let result = if env.now().mono >= forward.give_up {
             Err(ForwardError::TimedOut)
         } else {
@@ -91,6 +142,55 @@ pub(super) async fn run(env: Env, mut channel: ControllerChannel, mut inbox: Inb
         };
         // The client may be gone.
         drop(forward.reply.send(result));
+    }
+}
+
+/// Creates topics with the controller's defaults; what goes wrong is only logged, for whoever asked will ask again.
+async fn create(env: &Env, channel: &mut ControllerChannel, auto: AutoTopics, names: &[Str]) {
+    let topics = names.iter().map(|name| CreatableTopic {
+        name: name.clone(),
+        num_partitions: auto.num_partitions,
+        replication_factor: auto.replication_factor,
+        ..Default::default()
+    });
+    let request = CreateTopicsRequest {
+        topics: topics.collect(),
+        timeout_ms: i32::try_from(auto.timeout.as_millis()).unwrap_or(i32::MAX),
+        ..Default::default()
+    };
+    let give_up = env.now().mono + auto.timeout;
+    let not_controller = ErrorCode::NotController.code();
+    let refused = |it: &protocol::messages::CreateTopicsResponse| {
+        it.topics.first().is_some_and(|topic| topic.error_code == not_controller)
+    };
+    match channel.ask(&request, give_up, refused).await {
+        Ok(response) => {
+            for topic in response.topics.iter().filter(|topic| topic.error_code != 0) {
+                let code = ErrorCode::from_code(topic.error_code);
+                tracing::info!(topic = %topic.name, %code, "topic not created");
+            }
+        }
+        Err(error) => tracing::info!(%error, "topics not created"),
+    }
+}
+
+/// What a client is told.
+pub(super) fn reply(context: &RequestContext, frame: &RequestFrame, result: Result<Chunks, ForwardError>) -> Reply {
+    let code = match result {
+        Ok(body) => return Reply::Response(body),
+        Err(ForwardError::UnsupportedVersion) => return Reply::Close,
+        Err(ForwardError::TimedOut) => ErrorCode::RequestTimedOut,
+        Err(ForwardError::Refused) => ErrorCode::UnknownServerError,
+    };
+    match context.api_key {
+        ApiKey::CreateTopics => match frame.decode::<CreateTopicsRequest>(context.api_version) {
+            Ok(request) => match Request::CreateTopics(request).refused(code) {
+                Response::CreateTopics(response) => context.reply(&response),
+                _ => Reply::Close,
+            },
+            Err(_) => Reply::Close,
+        },
+        _ => Reply::Close,
     }
 }
 

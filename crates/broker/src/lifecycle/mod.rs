@@ -13,14 +13,13 @@ mod forward;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use metadata::LeaderRecovery;
-use protocol::{BrokerEpoch, Chunks, TopicIdPartition, Uuid};
+use protocol::{BrokerEpoch, Str, TopicIdPartition, Uuid};
 use replication::{AlterAnswer, AlterPartition};
 use runtime::{Env, Post, inbox};
 use tokio::sync::oneshot;
-use transport::server::{RequestContext, RequestFrame};
+use transport::server::{Answer, RequestContext, RequestFrame};
 
 pub use channel::{ChannelError, ControllerChannel, ControllerOptions};
-pub use forward::ForwardError;
 
 use crate::image::ImageCell;
 use crate::{Config, Release, quorum};
@@ -89,7 +88,8 @@ pub struct Handle {
     shared: Shared,
     broker: Post<broker::Message>,
     alters: Post<Alter>,
-    forwards: Post<forward::Forward>,
+    forwards: Post<forward::Message>,
+    creating: forward::Creating,
 }
 
 impl Handle {
@@ -108,16 +108,26 @@ impl Handle {
         self.alters.post(alter);
     }
 
-    /// Sends a client's request to the active controller; gives the body of its response. The request is on its way when
-    /// this returns, before the future is polled.
-    pub fn forward(
-        &self,
-        context: &RequestContext,
-        frame: &RequestFrame,
-    ) -> impl Future<Output = Result<Chunks, ForwardError>> + Send + 'static {
+    /// Sends a client's request to the active controller, in an Envelope; the answer is the controller's, or the request's
+    /// error response when there is none. The request is on its way when this returns.
+    pub fn forward(&self, context: &RequestContext, frame: &RequestFrame) -> Answer {
         let (reply, answer) = oneshot::channel();
-        self.forwards.post(forward::Forward::new(context, frame, reply));
-        async move { answer.await.unwrap_or(Err(ForwardError::TimedOut)) }
+        let forward = forward::Forward::new(context, frame, reply);
+        self.forwards.post(forward::Message::Forward(Box::new(forward)));
+        let (context, frame) = (context.clone(), frame.clone());
+        Answer::later(async move {
+            let result = answer.await.unwrap_or(Err(forward::ForwardError::TimedOut));
+            forward::reply(&context, &frame, result)
+        })
+    }
+
+    /// Creates topics that somebody asked for (`auto.create.topics.enable`), with the defaults; one creation of a name at a
+    /// time. Whether it succeeds is seen in the metadata.
+    pub fn create_topics_in_background(&self, names: Vec<Str>) {
+        let names = self.creating.begin(names);
+        if !names.is_empty() {
+            self.forwards.post(forward::Message::Create(names));
+        }
     }
 
     /// Controlled shutdown: waits until the controller has relieved this broker of its partitions, or five minutes. After
@@ -164,7 +174,15 @@ pub fn start(start: Start<'_>, on_fatal: OnFatal) -> Handle {
     let (broker, broker_inbox) = inbox(usize::MAX);
     let node = start.config.node_id;
     env.spawn_detached("alter-partition", alter::run(node, shared.clone(), channel(), alter_inbox));
-    env.spawn_detached("forwarding", forward::run(env.clone(), channel(), forward_inbox));
+    let numbers = &start.config.numbers;
+    let creating = forward::Creating::default();
+    let auto = forward::AutoTopics {
+        // A default of this broker's own file counts, Kafka's own (1) leaves it to the controller.
+        num_partitions: i32::try_from(numbers.num_partitions).ok().filter(|count| *count > 1).unwrap_or(-1),
+        replication_factor: i16::try_from(numbers.default_replication_factor).ok().filter(|it| *it > 1).unwrap_or(-1),
+        timeout: Config::ms(numbers.request_timeout_ms),
+    };
+    env.spawn_detached("forwarding", forward::run(env.clone(), channel(), creating.clone(), auto, forward_inbox));
     env.spawn_detached("lifecycle", broker::Life::new(&start, shared.clone(), channel(), on_fatal).run(broker_inbox));
-    Handle { shared, broker, alters, forwards }
+    Handle { shared, broker, alters, forwards, creating }
 }
