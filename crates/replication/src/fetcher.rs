@@ -11,7 +11,7 @@
 //! One Fetch is in flight at a time. Partitions that gave data move to the end of the order, so that all get a turn.
 //! Deliberately absent: fetch sessions (KIP-227) — every Fetch is a full one; a session would live beside `in_flight`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use protocol::{ErrorCode, LeaderEpoch, Monotonic, Now};
@@ -50,7 +50,8 @@ pub enum Answer {
 /// Something happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FetcherEvent<K> {
-    /// A partition is copied from this broker, or its position changed; `None` while its log is busy.
+    /// A partition is copied from this broker, or its position changed; `None` while its log is busy. Sends nothing yet:
+    /// that needs a [`FetcherEvent::Tick`] when all of an instant are told.
     Follow {
         /// Which.
         partition: K,
@@ -80,7 +81,7 @@ pub enum FetcherEvent<K> {
         /// Which.
         partition: K,
     },
-    /// The deadline has come.
+    /// The deadline has come, or positions were told.
     Tick,
 }
 
@@ -100,8 +101,14 @@ pub struct Fetcher<K> {
     partitions: BTreeMap<K, Followed>,
     /// Invariant: each partition once.
     order: VecDeque<K>,
-    /// What the Fetch in flight asks for.
-    in_flight: Option<Vec<FetchPart<K>>>,
+    /// What the Fetch in flight asks for, by partition.
+    in_flight: Option<BTreeMap<K, FetchPosition>>,
+    /// Invariant: how many are in [`State::Fetching`] without a position.
+    busy: usize,
+    /// Invariant: exactly those in [`State::RestingUntil`].
+    resting: BTreeSet<(Monotonic, K)>,
+    /// Whether anything changed since it was last found that there is nothing to send.
+    changed: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +116,12 @@ struct Followed {
     leader_epoch: LeaderEpoch,
     position: Option<FetchPosition>,
     state: State,
+}
+
+impl Followed {
+    fn is_busy(&self) -> bool {
+        self.state == State::Fetching && self.position.is_none()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,40 +135,48 @@ enum State {
 impl<K: Copy + Ord + std::fmt::Debug> Fetcher<K> {
     /// A fetcher that copies nothing yet.
     pub const fn new(config: FetcherConfig) -> Self {
-        Self { config, partitions: BTreeMap::new(), order: VecDeque::new(), in_flight: None }
+        Self {
+            config,
+            partitions: BTreeMap::new(),
+            order: VecDeque::new(),
+            in_flight: None,
+            busy: 0,
+            resting: BTreeSet::new(),
+            changed: false,
+        }
     }
 
     /// Takes one event.
     pub fn step(&mut self, now: Now, event: FetcherEvent<K>, out: &mut Vec<FetcherEffect<K>>) {
         match event {
             FetcherEvent::Follow { partition, leader_epoch, position } => {
-                self.follow(partition, leader_epoch, position)
+                // Others may follow at the same instant: they should all be in the next Fetch.
+                return self.follow(partition, leader_epoch, position);
             }
             FetcherEvent::Unfollow { partition } => {
-                self.partitions.remove(&partition);
-                self.order.retain(|known| *known != partition);
+                if self.partitions.contains_key(&partition) {
+                    self.change(partition, |followed| followed.state = State::Failed);
+                    self.partitions.remove(&partition);
+                    self.order.retain(|known| *known != partition);
+                }
             }
             FetcherEvent::Answered(answers) => self.answered(now, answers, out),
             FetcherEvent::Failed => {
                 // All of them wait: the broker is not well.
                 let until = now.mono + self.config.backoff;
-                for part in self.in_flight.take().unwrap_or_default() {
-                    self.set_state(&part, State::RestingUntil(until));
+                for (partition, position) in self.in_flight.take().unwrap_or_default() {
+                    self.outcome(partition, position, State::RestingUntil(until));
                 }
             }
             FetcherEvent::Ranged { partition, known } => {
-                if let Some(followed) = self.partitions.get_mut(&partition)
-                    && followed.state == State::OutOfRange
-                {
-                    followed.state =
-                        if known { State::Fetching } else { State::RestingUntil(now.mono + self.config.backoff) };
-                }
+                let state = if known { State::Fetching } else { State::RestingUntil(now.mono + self.config.backoff) };
+                self.change(partition, |followed| {
+                    if followed.state == State::OutOfRange {
+                        followed.state = state;
+                    }
+                });
             }
-            FetcherEvent::Mistrusted { partition } => {
-                if let Some(followed) = self.partitions.get_mut(&partition) {
-                    followed.state = State::Failed;
-                }
-            }
+            FetcherEvent::Mistrusted { partition } => self.change(partition, |followed| followed.state = State::Failed),
             FetcherEvent::Tick => {}
         }
         self.maybe_send(now, out);
@@ -163,27 +184,12 @@ impl<K: Copy + Ord + std::fmt::Debug> Fetcher<K> {
 
     /// When [`FetcherEvent::Tick`] is due.
     pub fn deadline(&self) -> Option<Monotonic> {
-        if self.in_flight.is_some() {
-            return None;
-        }
-        self.partitions
-            .values()
-            .filter_map(|followed| match followed.state {
-                State::RestingUntil(at) => Some(at),
-                _ => None,
-            })
-            .min()
+        if self.in_flight.is_some() { None } else { self.resting.first().map(|(at, _)| *at) }
     }
 
     /// What was asked for a partition by the Fetch in flight.
     pub fn asked(&self, partition: K) -> Option<FetchPosition> {
-        let parts = self.in_flight.as_ref()?;
-        parts.iter().find(|part| part.partition == partition).map(|part| part.position)
-    }
-
-    /// All that the Fetch in flight asks for, in its order.
-    pub fn in_flight(&self) -> Option<&[FetchPart<K>]> {
-        self.in_flight.as_deref()
+        self.in_flight.as_ref()?.get(&partition).copied()
     }
 
     /// Whether nothing is copied from this broker.
@@ -200,56 +206,87 @@ impl<K: Copy + Ord + std::fmt::Debug> Fetcher<K> {
         for partition in &self.order {
             assert!(self.partitions.contains_key(partition), "{partition:?} is in the order only");
         }
+        let busy = self.partitions.values().filter(|followed| followed.is_busy()).count();
+        assert_eq!(self.busy, busy, "busy partitions are miscounted: {self:?}");
+        let resting = self.partitions.iter().filter_map(|(partition, followed)| match followed.state {
+            State::RestingUntil(at) => Some((at, *partition)),
+            _ => None,
+        });
+        assert_eq!(self.resting, resting.collect(), "resting partitions are miscounted");
     }
 
     fn follow(&mut self, partition: K, leader_epoch: LeaderEpoch, position: Option<FetchPosition>) {
-        let followed = self.partitions.entry(partition).or_insert_with(|| {
+        if !self.partitions.contains_key(&partition) {
             self.order.push_back(partition);
-            Followed { leader_epoch, position, state: State::Fetching }
-        });
-        if leader_epoch > followed.leader_epoch {
-            *followed = Followed { leader_epoch, position, state: State::Fetching };
+            // Counted by the change that follows.
+            self.partitions.insert(partition, Followed { leader_epoch, position: None, state: State::Failed });
+            self.change(partition, |followed| followed.state = State::Fetching);
         }
-        followed.position = position;
+        self.change(partition, |followed| {
+            if leader_epoch > followed.leader_epoch {
+                *followed = Followed { leader_epoch, position, state: State::Fetching };
+            }
+            followed.position = position;
+        });
     }
 
     fn answered(&mut self, now: Now, answers: Vec<(K, Answer)>, out: &mut Vec<FetcherEffect<K>>) {
         let asked = self.in_flight.take().unwrap_or_default();
+        self.changed = true;
+        let mut moved = BTreeSet::new();
         for (partition, answer) in answers {
-            let Some(part) = asked.iter().find(|part| part.partition == partition) else { continue };
+            let Some(position) = asked.get(&partition).copied() else { continue };
             match answer {
                 Answer::Empty | Answer::Diverging => {}
                 Answer::Data => {
-                    if let Some(at) = self.order.iter().position(|known| *known == partition) {
-                        self.order.remove(at);
-                        self.order.push_back(partition);
-                    }
+                    moved.insert(partition);
                 }
                 Answer::Error(ErrorCode::OffsetOutOfRange) => {
-                    if self.set_state(part, State::OutOfRange) {
-                        out.push(FetcherEffect::AskRange(*part));
+                    if self.outcome(partition, position, State::OutOfRange) {
+                        out.push(FetcherEffect::AskRange(FetchPart { partition, position }));
                     }
                 }
-                Answer::Error(error) => {
-                    let state = if is_final(error) {
-                        State::Failed
-                    } else {
-                        State::RestingUntil(now.mono + self.config.backoff)
-                    };
-                    self.set_state(part, state);
+                Answer::Error(error) if is_final(error) => {
+                    self.outcome(partition, position, State::Failed);
+                }
+                Answer::Error(_) => {
+                    self.outcome(partition, position, State::RestingUntil(now.mono + self.config.backoff));
                 }
             }
+        }
+        if !moved.is_empty() && moved.len() < self.order.len() {
+            let (back, front): (VecDeque<K>, VecDeque<K>) =
+                self.order.drain(..).partition(|partition| moved.contains(partition));
+            self.order = front;
+            self.order.extend(back);
         }
     }
 
     /// Says what became of a partition that was asked for, unless it has a new leader epoch since.
-    fn set_state(&mut self, part: &FetchPart<K>, state: State) -> bool {
-        match self.partitions.get_mut(&part.partition) {
-            Some(followed) if followed.leader_epoch == part.position.leader_epoch => {
-                followed.state = state;
-                true
-            }
-            _ => false,
+    fn outcome(&mut self, partition: K, asked: FetchPosition, state: State) -> bool {
+        let current = self.partitions.get(&partition).is_some_and(|known| known.leader_epoch == asked.leader_epoch);
+        if current {
+            self.change(partition, |followed| followed.state = state);
+        }
+        current
+    }
+
+    /// Changes a partition, and what is counted of it.
+    fn change(&mut self, partition: K, change: impl FnOnce(&mut Followed)) {
+        let Some(followed) = self.partitions.get_mut(&partition) else { return };
+        if followed.is_busy() {
+            self.busy -= 1;
+        }
+        if let State::RestingUntil(at) = followed.state {
+            self.resting.remove(&(at, partition));
+        }
+        change(followed);
+        self.changed = true;
+        if followed.is_busy() {
+            self.busy += 1;
+        }
+        if let State::RestingUntil(at) = followed.state {
+            self.resting.insert((at, partition));
         }
     }
 
@@ -257,23 +294,22 @@ impl<K: Copy + Ord + std::fmt::Debug> Fetcher<K> {
         if self.in_flight.is_some() {
             return;
         }
-        for followed in self.partitions.values_mut() {
-            if matches!(followed.state, State::RestingUntil(at) if at <= now.mono) {
-                followed.state = State::Fetching;
-            }
+        while let Some((at, partition)) = self.resting.first().copied()
+            && at <= now.mono
+        {
+            self.change(partition, |followed| followed.state = State::Fetching);
         }
-        let fetching = |followed: &Followed| followed.state == State::Fetching;
-        if self.partitions.values().any(|followed| fetching(followed) && followed.position.is_none()) {
+        if self.busy > 0 || !std::mem::take(&mut self.changed) {
             return;
         }
         let ready = |partition: &K| {
             let followed = &self.partitions[partition];
-            let position = followed.position.filter(|_| fetching(followed))?;
+            let position = followed.position.filter(|_| followed.state == State::Fetching)?;
             Some(FetchPart { partition: *partition, position })
         };
         let parts: Vec<_> = self.order.iter().filter_map(ready).collect();
         if !parts.is_empty() {
-            self.in_flight = Some(parts.clone());
+            self.in_flight = Some(parts.iter().map(|part| (part.partition, part.position)).collect());
             out.push(FetcherEffect::Send(parts));
         }
     }
@@ -331,14 +367,17 @@ mod tests {
                 source.follow(partition, 1, None);
             }
             for partition in 0..partitions {
-                source.follow(partition, 1, Some(0));
+                let (leader_epoch, position) = (LeaderEpoch(1), Some(position(1, 0)));
+                source.step(0, FetcherEvent::Follow { partition, leader_epoch, position });
             }
+            source.step(0, FetcherEvent::Tick);
             source
         }
 
         fn follow(&mut self, partition: u32, epoch: i32, offset: Option<i64>) {
             let position = offset.map(|offset| position(epoch, offset));
             self.step(0, FetcherEvent::Follow { partition, leader_epoch: LeaderEpoch(epoch), position });
+            self.step(0, FetcherEvent::Tick);
         }
 
         fn step(&mut self, ms: u64, event: FetcherEvent<u32>) {

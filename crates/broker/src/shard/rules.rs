@@ -1,0 +1,68 @@
+//! What a topic's configuration says to a partition: the topic's own value, else the cluster's, else the node's file.
+
+use std::time::Duration;
+
+use metadata::Image;
+use protocol::batch::{Rules, TimestampType};
+use protocol::{Str, Timestamp};
+use replication::PartitionConfig;
+use storage::LogConfig;
+
+use crate::config::{Config, RecordValidation};
+
+/// What a replica decides by.
+pub fn partition_config(image: &Image, config: &Config, topic: &Str) -> PartitionConfig {
+    let min = number(image, topic, "min.insync.replicas", config.numbers.min_insync_replicas);
+    PartitionConfig {
+        min_insync_replicas: usize::try_from(min).unwrap_or(1),
+        lag_time_max: Config::ms(config.numbers.replica_lag_time_max_ms),
+    }
+}
+
+/// How a log is kept.
+pub fn log_config(image: &Image, config: &Config, topic: &Str) -> LogConfig {
+    let numbers = &config.numbers;
+    let of = |name, default| number(image, topic, name, default);
+    let flush = of("flush.messages", numbers.log_flush_interval_messages);
+    LogConfig {
+        segment_bytes: of("segment.bytes", numbers.log_segment_bytes).unsigned_abs(),
+        index_interval_bytes: clamp(of("index.interval.bytes", numbers.log_index_interval_bytes)),
+        segment_index_bytes: clamp(of("segment.index.bytes", numbers.log_index_size_max_bytes)),
+        flush_messages: (flush != i64::MAX).then_some(flush.unsigned_abs()),
+        ..LogConfig::default()
+    }
+}
+
+/// How a producer's batch is judged.
+pub fn batch_rules(image: &Image, config: &Config, topic: &Str, now: Timestamp) -> Rules {
+    let numbers = &config.numbers;
+    let of = |name, default| number(image, topic, name, default);
+    let text = |name| image.topic_config(topic, name).map_or("", |value| value.as_str());
+    Rules {
+        timestamp_type: if text("message.timestamp.type") == "LogAppendTime" {
+            TimestampType::LogAppendTime
+        } else {
+            TimestampType::CreateTime
+        },
+        before_max_ms: of("message.timestamp.before.max.ms", i64::MAX),
+        after_max_ms: of("message.timestamp.after.max.ms", numbers.log_message_timestamp_after_max_ms),
+        max_message_bytes: i32::try_from(of("max.message.bytes", numbers.message_max_bytes)).unwrap_or(i32::MAX),
+        compacted: text("cleanup.policy").contains("compact"),
+        walk_records: config.record_validation == RecordValidation::Records,
+        ..Rules::new(now)
+    }
+}
+
+/// `replica.fetch.backoff.ms`.
+pub fn fetch_backoff(config: &Config) -> Duration {
+    Config::ms(config.numbers.replica_fetch_backoff_ms)
+}
+
+/// The controller has judged values when they were written; one that is no number here counts as not set.
+fn number(image: &Image, topic: &Str, name: &str, default: i64) -> i64 {
+    image.topic_config(topic, name).and_then(|value| value.as_str().trim().parse().ok()).unwrap_or(default)
+}
+
+fn clamp(number: i64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

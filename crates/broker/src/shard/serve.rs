@@ -1,0 +1,238 @@
+//! Produce and Fetch at a partition.
+
+use protocol::{Chunks, ErrorCode, Offset};
+use replication::{Event, FetchEnd, FetchPlan, FollowerFetch, PartRead, ReadLimit, Role, WatchKind};
+use runtime::{Observation, Post};
+use storage::{ReadData, Reading};
+
+use super::hosted::{Context, FetchWait, Hosted, Incoming, ProduceWait, Purpose, ReadWait, Waiter};
+use super::message::{Fetch, FetchPart, FetchReply, PartData, ProducePart, ProduceReply};
+
+impl Hosted {
+    /// Whether requests should rather wait a moment: this node was made leader, and its epoch is not durable yet.
+    pub(super) fn is_about_to_lead(&self) -> bool {
+        self.view.role == Role::Leader && !self.view.serving
+    }
+
+    pub(super) fn produce(&mut self, ctx: &mut Context, acks: i16, part: ProducePart, reply: &Post<ProduceReply>) {
+        let refuse = |error, log_start_offset| {
+            reply.post(ProduceReply {
+                part: part.part,
+                error: Some(error),
+                base: Offset::NONE,
+                end: Offset::NONE,
+                log_start_offset,
+                leader_epoch: self.view.leader_epoch,
+            });
+        };
+        if self.view.role != Role::Leader || !self.view.serving {
+            return refuse(ErrorCode::NotLeaderOrFollower, Offset::NONE);
+        }
+        let log_start = self.view.log_start_offset;
+        if acks == -1 && self.view.isr.len() < self.view.min_isr {
+            return refuse(ErrorCode::NotEnoughReplicas, log_start);
+        }
+        let batch = match part.batch {
+            Ok(batch) => batch,
+            Err(error) => return refuse(error, log_start),
+        };
+        if batch.bytes.len() as u64 > self.segment_bytes {
+            return refuse(ErrorCode::RecordListTooLarge, Offset::NONE);
+        }
+        if self.log.available().is_err() {
+            return refuse(ErrorCode::KafkaStorageError, Offset::NONE);
+        }
+        let token = ctx.token();
+        let base = self.view.next_offset;
+        let records =
+            u32::try_from(batch.header.last_offset_delta).expect("a validated batch ends behind its base") + 1;
+        let end = base.plus(i64::from(records));
+        let leader_epoch = self.view.leader_epoch;
+        let wait = ProduceWait { part: part.part, acks, base, end, leader_epoch, reply: reply.clone() };
+        self.waiters.insert(token, Waiter::Produce(wait));
+        self.incoming = Some(Incoming::Produced(batch));
+        self.run(ctx, Event::Produce { token, acks, records });
+        self.incoming = None;
+        if let Some(Waiter::Produce(wait)) = self.waiters.get(&token)
+            && wait.acks == -1
+        {
+            wait.reply.post(ProduceReply {
+                part: wait.part,
+                error: None,
+                base,
+                end,
+                log_start_offset: log_start,
+                leader_epoch,
+            });
+        }
+    }
+
+    /// Reads one part; returns how many bytes of the request's budget that may take, and the watch if one was placed.
+    pub(super) fn fetch(
+        &mut self,
+        ctx: &mut Context,
+        fetch: &Fetch,
+        part: &FetchPart,
+        budget: usize,
+        min_one: bool,
+    ) -> (usize, Option<replication::Token>) {
+        let mut data = PartData {
+            part: part.part,
+            read: PartRead { end: FetchEnd::AtOnce, readable: 0 },
+            error: ErrorCode::None,
+            high_watermark: Offset::NONE,
+            log_start_offset: Offset::NONE,
+            diverging: None,
+            records: Chunks::new(),
+        };
+        let (limit, kind) = match self.machine.plan_fetch(&part.from, fetch.arrives) {
+            Err(error) => {
+                if matches!(error, ErrorCode::FencedLeaderEpoch | ErrorCode::UnknownLeaderEpoch) {
+                    ctx.env.observe(Observation::EpochRefused {
+                        partition: self.name.clone(),
+                        asked: part.from.current_leader_epoch,
+                        known: self.view.leader_epoch,
+                    });
+                }
+                data.error = error;
+                fetch.reply.post(FetchReply::Read(data));
+                return (0, None);
+            }
+            Ok(FetchPlan::Diverging { diverging, high_watermark, log_start_offset }) => {
+                data.high_watermark = high_watermark;
+                data.log_start_offset = log_start_offset;
+                data.diverging = Some(diverging);
+                fetch.reply.post(FetchReply::Read(data));
+                return (0, None);
+            }
+            Ok(FetchPlan::Read { limit, kind, high_watermark, log_start_offset }) => {
+                data.high_watermark = high_watermark;
+                data.log_start_offset = log_start_offset;
+                (limit, kind)
+            }
+        };
+        let offset = part.from.offset;
+        let max_bytes = part.max_bytes.min(budget);
+        let reading = self.log.read(offset, limit, max_bytes as u64, min_one);
+        if fetch.arrives && !part.from.replica.is_none() {
+            let follower = FollowerFetch {
+                replica: part.from.replica,
+                broker_epoch: part.from.broker_epoch,
+                offset,
+                log_start_offset: part.log_start_offset,
+            };
+            self.run(ctx, Event::FollowerFetch(follower));
+        }
+        let mut enough = false;
+        let taken = match reading {
+            Err(error) => {
+                tracing::warn!(partition = %self.name, %error, "read failed");
+                data.error = ErrorCode::KafkaStorageError;
+                fetch.reply.post(FetchReply::Read(data));
+                return (0, None);
+            }
+            Ok(Reading::Pending(ticket)) => {
+                let read = ReadWait { data, limit, max_bytes: part.max_bytes, reply: fetch.reply.clone() };
+                self.tickets.insert(ticket, Purpose::Read(Box::new(read)));
+                enough = fetch.min_bytes <= 1;
+                // How much it will be is not known: the budget is kept for it.
+                max_bytes.max(1)
+            }
+            Ok(Reading::Ready(read)) => {
+                let bytes = read.records.len();
+                data.filled(read, limit, part.max_bytes);
+                enough |= data.read.end == FetchEnd::AtOnce || data.read.readable >= fetch.min_bytes;
+                fetch.reply.post(FetchReply::Read(data));
+                bytes
+            }
+        };
+        if !fetch.may_wait || !fetch.arrives || enough {
+            return (taken, None);
+        }
+        let kind = match kind {
+            ReadLimit::LogEnd => WatchKind::LogEnd,
+            ReadLimit::HighWatermark => WatchKind::HighWatermark,
+        };
+        let wait = FetchWait {
+            request: fetch.request,
+            part: part.part,
+            offset,
+            max_bytes: part.max_bytes,
+            min_bytes: fetch.min_bytes,
+            kind,
+            reply: fetch.reply.clone(),
+        };
+        (taken, Some(self.watch(ctx, wait, limit.plus(1))))
+    }
+
+    fn watch(&mut self, ctx: &mut Context, wait: FetchWait, offset: Offset) -> replication::Token {
+        let token = ctx.token();
+        let kind = wait.kind;
+        self.waiters.insert(token, Waiter::Fetch(wait));
+        self.run(ctx, Event::Watch { token, kind, offset });
+        token
+    }
+
+    pub(super) fn unwatch(&mut self, ctx: &mut Context, token: replication::Token) {
+        if self.waiters.remove(&token).is_some() {
+            self.run(ctx, Event::Unwatch { token });
+        }
+    }
+
+    /// The end that a parked fetch reads to has moved.
+    pub(super) fn moved(&mut self, ctx: &mut Context, wait: FetchWait) {
+        let limit = match wait.kind {
+            WatchKind::LogEnd => self.view.log_end_offset,
+            _ => self.view.high_watermark,
+        };
+        if wait.min_bytes <= 1 {
+            wait.reply.post(FetchReply::Moved { part: wait.part, readable: 1 });
+            return;
+        }
+        // What is not in memory any more is a lot.
+        let readable = match self.log.read(wait.offset, limit, wait.max_bytes as u64, false) {
+            Ok(Reading::Ready(data)) if data.end >= limit => data.records.len(),
+            Ok(_) => wait.min_bytes,
+            Err(_) => {
+                wait.reply.post(FetchReply::Changed);
+                return;
+            }
+        };
+        wait.reply.post(FetchReply::Moved { part: wait.part, readable });
+        if readable < wait.min_bytes {
+            let token = ctx.token();
+            let kind = wait.kind;
+            ctx.watches.push((wait.request, self.id, token));
+            self.waiters.insert(token, Waiter::Fetch(wait));
+            self.later(Event::Watch { token, kind, offset: limit.plus(1) });
+        }
+    }
+}
+
+impl PartData {
+    /// Takes what was read. Data that stop short of the reader's end, at a limit or at the end of a segment, are answered
+    /// at once: waiting brings no more.
+    fn filled(&mut self, read: ReadData, limit: Offset, max_bytes: usize) {
+        let whole = read.end >= limit || read.records.is_empty() && read.start >= limit;
+        self.read = if whole {
+            PartRead { end: FetchEnd::Waits, readable: read.records.len().min(max_bytes.max(1)) }
+        } else {
+            PartRead { end: FetchEnd::AtOnce, readable: read.records.len() }
+        };
+        self.records = read.records;
+    }
+}
+
+impl ReadWait {
+    pub(super) fn done(mut self, data: ReadData) {
+        self.data.filled(data, self.limit, self.max_bytes);
+        self.reply.post(FetchReply::Read(self.data));
+    }
+
+    pub(super) fn failed(mut self, error: ErrorCode) {
+        self.data.error = error;
+        self.data.high_watermark = Offset::NONE;
+        self.data.log_start_offset = Offset::NONE;
+        self.reply.post(FetchReply::Read(self.data));
+    }
+}
