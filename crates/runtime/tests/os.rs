@@ -75,6 +75,65 @@ fn operations_on_one_file_complete_in_order_though_syncs_leave_the_thread() {
 }
 
 #[test]
+fn operations_on_names_complete_in_order_though_some_leave_the_thread() {
+    run(async |env: Env| {
+        let disk = env.disk("data");
+        for round in 0..20 {
+            let (post, mut inbox) = runtime::inbox(1);
+            let path = || "topic-0".to_owned();
+            let ops = [
+                DiskOp::CreateDir { path: path() },
+                DiskOp::SyncDir { path: String::new() },
+                DiskOp::Open { path: format!("topic-0/{round}"), mode: OpenMode::CreateNew },
+                DiskOp::RemoveDir { path: path() },
+                DiskOp::CreateDir { path: path() },
+                DiskOp::List { path: path() },
+            ];
+            let count = ops.len();
+            for (index, op) in ops.into_iter().enumerate() {
+                let post = post.clone();
+                disk.submit(op, move |result| post.post((index, format!("{:?}", result.unwrap()))));
+            }
+            for index in 0..count {
+                let (done, output) = inbox.recv().await.unwrap();
+                assert_eq!(done, index);
+                assert!(index + 1 < count || output == "Entries([])", "{output}");
+            }
+        }
+    });
+}
+
+#[test]
+fn appends_from_many_threads_never_overlap() {
+    run(async |env: Env| {
+        let disk = env.disk("data");
+        let file = disk.open("log", OpenMode::Create).await.unwrap();
+        let tasks: Vec<_> = (0..8_u8)
+            .map(|writer| {
+                let (disk, file) = (disk.clone(), file.clone());
+                env.spawn("writer", async move {
+                    let mut places = Vec::new();
+                    for _ in 0..200 {
+                        places.push(disk.append(&file, vec![writer; 8].into()).await.unwrap());
+                    }
+                    places
+                })
+            })
+            .collect();
+        let bytes = |chunks: Chunks| chunks.to_vec();
+        let mut all = Vec::new();
+        for (writer, task) in (0_u8..).zip(tasks) {
+            for at in task.join().await.unwrap() {
+                assert_eq!(bytes(disk.read_at(&file, at, 8).await.unwrap()), [writer; 8]);
+                all.push(at);
+            }
+        }
+        all.sort_unstable();
+        assert_eq!(all, (0..1_600).map(|index| index * 8).collect::<Vec<u64>>());
+    });
+}
+
+#[test]
 fn more_pieces_than_one_write_takes_arrive_whole_on_disk_and_on_the_wire() {
     run(async |env: Env| {
         let pieces: Chunks = (0..1_000_u32).map(|index| Bytes::from(index.to_be_bytes().to_vec())).collect();
