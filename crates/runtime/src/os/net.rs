@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -72,9 +73,15 @@ fn socket(address: SocketAddr) -> io::Result<TcpSocket> {
 fn connection(stream: tokio::net::TcpStream, local: SocketAddr, peer: SocketAddr) -> io::Result<Connection> {
     stream.set_nodelay(true)?;
     let (reader, writer) = stream.into_split();
+    let held = Arc::new(());
     Ok(Connection {
-        reader: ReadHalf(Box::new(OsReader { half: reader, block: BytesMut::new(), error: None })),
-        writer: WriteHalf(Box::new(OsWriter { half: writer })),
+        reader: ReadHalf(Box::new(OsReader {
+            half: reader,
+            block: BytesMut::new(),
+            error: None,
+            _held: Arc::clone(&held),
+        })),
+        writer: WriteHalf(Box::new(OsWriter { half: Some(writer), reader: held })),
         local: seam_address(local),
         peer: seam_address(peer),
     })
@@ -90,6 +97,8 @@ struct OsReader {
     block: BytesMut,
     /// Met after some bytes were read; the socket tells it only once, the next read passes it on.
     error: Option<io::Error>,
+    /// Tells the writer that there is a reader.
+    _held: Arc<()>,
 }
 
 impl RawReader for OsReader {
@@ -131,7 +140,28 @@ impl RawReader for OsReader {
 }
 
 struct OsWriter {
-    half: OwnedWriteHalf,
+    /// Taken when it is dropped.
+    half: Option<OwnedWriteHalf>,
+    /// Held by the reader too.
+    reader: Arc<()>,
+}
+
+impl Drop for OsWriter {
+    fn drop(&mut self) {
+        // With the reader gone already this is the close of the socket, which says by itself whether something stayed
+        // unread (RST) or not (FIN). Otherwise the half says FIN.
+        if Arc::strong_count(&self.reader) == 1
+            && let Some(half) = self.half.take()
+        {
+            half.forget();
+        }
+    }
+}
+
+impl OsWriter {
+    fn half(&mut self) -> Pin<&mut OwnedWriteHalf> {
+        Pin::new(self.half.as_mut().expect("taken only when dropped"))
+    }
 }
 
 impl RawWriter for OsWriter {
@@ -148,7 +178,7 @@ impl RawWriter for OsWriter {
             for (slice, piece) in slices.iter_mut().zip(list.iter()) {
                 *slice = IoSlice::new(piece);
             }
-            let mut written = ready!(Pin::new(&mut self.half).poll_write_vectored(cx, &slices[..pieces]))?;
+            let mut written = ready!(self.half().poll_write_vectored(cx, &slices[..pieces]))?;
             if written == 0 {
                 return Poll::Ready(Err(ErrorKind::WriteZero.into()));
             }
@@ -166,7 +196,7 @@ impl RawWriter for OsWriter {
 
     fn shutdown(&mut self) {
         // On a socket this is one system call that never waits; an error means that the connection is gone already.
-        drop(Pin::new(&mut self.half).poll_shutdown(&mut Context::from_waker(Waker::noop())));
+        drop(self.half().poll_shutdown(&mut Context::from_waker(Waker::noop())));
     }
 }
 
