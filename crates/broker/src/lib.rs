@@ -16,6 +16,7 @@
 pub mod config;
 pub mod controller;
 pub mod handlers;
+mod identity;
 pub mod image;
 pub mod lifecycle;
 pub mod quorum;
@@ -23,4 +24,5 @@ pub mod release;
 pub mod shard;
 
 pub use config::{Config, ConfigError};
+pub use identity::{Identity, IdentityError};
 pub use release::Release;

@@ -1,5 +1,29 @@
 //! From requests to what must be done, and from what came out to responses: one file a request.
+//!
+//! A handler's `call` starts the work before it returns, so that requests of one connection take effect in their order;
+//! the future in its answer only waits. Those that need nothing but the image answer at once.
 
 pub mod api_versions;
 pub mod describe_cluster;
 pub mod metadata;
+
+use std::sync::Arc;
+
+use runtime::Env;
+
+use crate::config::Config;
+use crate::image::ImageCell;
+use crate::shard::Shards;
+
+/// What the handlers of records work with. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    /// The process.
+    pub env: Env,
+    /// This broker's configuration.
+    pub config: Arc<Config>,
+    /// Its copy of the metadata.
+    pub image: ImageCell,
+    /// The owners of its partitions.
+    pub shards: Shards,
+}
