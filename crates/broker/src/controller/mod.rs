@@ -24,7 +24,7 @@ use crate::quorum::{self, HostCallback, HostEvent};
 pub struct Handle(Post<Message>);
 
 impl Handle {
-    /// Says which quorum the controller lives on; before any news of it comes.
+    /// Says which quorum the controller lives on. Nothing is done before.
     pub fn attach(&self, quorum: quorum::Handle) {
         self.0.post(Message::Quorum(quorum));
     }
@@ -109,6 +109,16 @@ struct Driver {
 
 impl Driver {
     async fn run(mut self, mut inbox: Inbox<Message>) {
+        // The quorum may run, and tell news, before its handle has come.
+        let mut early = Vec::new();
+        while self.quorum.is_none() {
+            match inbox.recv().await {
+                Some(Message::Quorum(quorum)) => self.quorum = Some(quorum),
+                Some(message) => early.push(message),
+                None => return,
+            }
+        }
+        early.into_iter().for_each(|message| self.handle(message));
         loop {
             let due = self.machine.deadline().unwrap_or(Monotonic::NEVER);
             // An inbox that always has something must not keep sessions from ending: look at the clock first.
@@ -179,7 +189,7 @@ impl Driver {
                 Effect::Append { ticket, epoch, base, records, replies } => {
                     let last = base.plus(records.len() as i64 - 1);
                     let values = records.iter().map(encode).collect();
-                    let quorum = self.quorum.as_ref().expect("a controller that leads is attached to its quorum");
+                    let quorum = self.quorum.as_ref().expect("waited for at the start");
                     quorum.propose(epoch, ticket.0, values);
                     replies.into_iter().for_each(|reply| self.replies.push(last, reply));
                 }
