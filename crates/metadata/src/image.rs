@@ -335,6 +335,11 @@ impl Image {
         self.configs.get(resource)
     }
 
+    /// Everything that has a configuration, with what was set for it.
+    pub fn all_configs(&self) -> &BTreeMap<ConfigResource, Arc<Configs>> {
+        &self.configs
+    }
+
     /// One value of a topic that was set: for the topic, else for all brokers under the key's broker name; `None` where
     /// the broker's own file decides.
     pub fn topic_config(&self, topic: &Str, key: &str) -> Option<&Str> {
