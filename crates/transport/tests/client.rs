@@ -24,7 +24,7 @@ fn known() -> ClientOptions {
 
 /// A listener, and a connection to whoever answers there by hand.
 async fn by_hand(env: &Env, options: &ClientOptions) -> (Connection, Raw) {
-    let mut listener = env.listen(here(ANY_PORT)).await.unwrap();
+    let mut listener = env.listen(here(env)).await.unwrap();
     let connection = Connection::open(env, listener.local(), options).await.unwrap();
     (connection, Raw::over(listener.accept().await.unwrap()))
 }
@@ -214,6 +214,37 @@ both_arms! {
         assert_eq!(u64::try_from(response.throttle_time_ms).unwrap(), sum);
     }
 
+    async fn records_are_shared_with_the_frame_and_in_the_world_with_their_sender(env) {
+        let received = Arc::new(Mutex::new(Chunks::new()));
+        let service = {
+            let received = Arc::clone(&received);
+            move |context: transport::server::RequestContext, request: transport::server::RequestFrame| {
+                let frame: Vec<_> = request.whole().iter().map(|piece| piece.as_ptr_range()).collect();
+                let request: ProduceRequest = request.decode(context.api_version).unwrap();
+                let records = request.topic_data[0].partition_data[0].records.clone().unwrap();
+                for piece in records.iter() {
+                    let part = piece.as_ptr_range();
+                    assert!(frame.iter().any(|whole| whole.start <= part.start && part.end <= whole.end), "copied");
+                }
+                *received.lock().unwrap() = records;
+                context.answer(&ProduceResponse::default())
+            }
+        };
+        let server = start(&env, |_| (), service).await;
+        let connection = Connection::open(&env, server.local().clone(), &known()).await.unwrap();
+        let sent: Vec<Bytes> = (0..20_u8).map(|fill| Bytes::from(vec![fill; 2_000])).collect();
+        connection.send(&produce(sent.clone())).await.unwrap();
+        let received = received.lock().unwrap();
+        assert_eq!(received.to_vec(), sent.concat());
+        if matches!(env, Env::Sim(_)) {
+            for piece in received.iter() {
+                let part = piece.as_ptr_range();
+                let known = sent.iter().map(|whole| whole.as_ptr_range());
+                assert!(known.clone().any(|whole| whole.start <= part.start && part.end <= whole.end), "copied");
+            }
+        }
+    }
+
     async fn requests_without_an_answer_leave_in_order_with_the_others(env) {
         let calls = Arc::new(Mutex::new(Vec::new()));
         let service = {
@@ -231,7 +262,7 @@ both_arms! {
     }
 
     async fn where_nobody_listens_there_is_no_connection(env) {
-        let listener = env.listen(here(ANY_PORT)).await.unwrap();
+        let listener = env.listen(here(&env)).await.unwrap();
         let address = listener.local();
         drop(listener);
         let error = Connection::open(&env, address, &known()).await.unwrap_err();

@@ -14,6 +14,7 @@ use runtime::{Address, Chunks, Connection, Env};
 use tokio::sync::oneshot;
 use transport::server::{Answer, RequestContext, RequestFrame, Server, ServerConfig, Service, serve};
 use transport::{ApiRanges, FrameDecoder, RequestHeader};
+use world::{End, World};
 
 /// Runs a test body on the operating system.
 pub fn on_the_os<F: Future<Output = ()>>(body: impl FnOnce(Env) -> F) {
@@ -23,6 +24,20 @@ pub fn on_the_os<F: Future<Output = ()>>(body: impl FnOnce(Env) -> F) {
         let process = Arc::clone(process);
         body(env).await;
         assert_eq!(process.panics(), [], "a task panicked");
+    });
+}
+
+/// Runs a test body on a simulated host.
+pub fn in_the_world<F: Future<Output = ()> + Send + 'static>(body: impl FnOnce(Env) -> F) {
+    World::run(1, |world| async move {
+        let host = world.add_host("a");
+        let env = world.start(host);
+        if env.clone().spawn("body", body(env)).join().await.is_none() {
+            match world.ended(host).await {
+                End::Panicked { message, .. } => panic!("{message}"),
+                end => panic!("{end:?}"),
+            }
+        }
     });
 }
 
@@ -39,6 +54,11 @@ macro_rules! both_arms {
             fn os() {
                 $crate::common::on_the_os(body);
             }
+
+            #[test]
+            fn sim() {
+                $crate::common::in_the_world(body);
+            }
         }
     )*};
 }
@@ -52,10 +72,13 @@ impl<F: Fn(RequestContext, RequestFrame) -> Answer + Send + Sync + 'static> Serv
     }
 }
 
-pub const ANY_PORT: u16 = 0;
-
-pub fn here(port: u16) -> Address {
-    Address::new("127.0.0.1", port)
+/// Any port of this machine.
+pub fn here(env: &Env) -> Address {
+    let host = match env {
+        Env::Os(_) => "127.0.0.1",
+        Env::Sim(_) => "a",
+    };
+    Address::new(host, 0)
 }
 
 /// Serves all stable APIs with a closure.
@@ -64,7 +87,7 @@ pub async fn start(
     configure: impl FnOnce(&mut ServerConfig),
     service: impl Fn(RequestContext, RequestFrame) -> Answer + Send + Sync + 'static,
 ) -> Server {
-    let listener = env.listen(here(ANY_PORT)).await.unwrap();
+    let listener = env.listen(here(env)).await.unwrap();
     let mut config = ServerConfig::new("PLAINTEXT", ApiRanges::stable());
     configure(&mut config);
     serve(env, listener, config, Arc::new(Fake(service)))
