@@ -213,6 +213,23 @@ impl Faults {
     }
 }
 
+impl Faults {
+    /// What slows a disk.
+    pub fn of_disk(&self, host: HostId, name: &str) -> Vec<(FaultId, SlowDisk)> {
+        let mut slowed = Vec::new();
+        for report in self.all.iter().filter(|report| report.ended.is_none()) {
+            if let Fault::SlowDisk { host: of, device, read, write, fsync, x } = &report.fault
+                && *of == host
+                && device.as_deref().is_none_or(|device| device == name)
+            {
+                let slow = SlowDisk { read: *read, write: *write, sync: *fsync, x: (*x).max(1) };
+                slowed.push((report.id, slow));
+            }
+        }
+        slowed
+    }
+}
+
 impl World {
     /// Makes a fault happen now.
     pub fn apply(&self, fault: Fault) -> FaultId {
@@ -295,10 +312,10 @@ impl Inner {
             }
             Fault::SlowDisk { host, device, read, write, fsync, x } => {
                 let slow = SlowDisk { read, write, sync: fsync, x: x.max(1) };
-                match device {
-                    Some(device) => self.device_mut(host, &device).slowed.push((id, slow)),
-                    None => {
-                        self.host_mut(host).devices.values_mut().for_each(|device| device.slowed.push((id, slow)));
+                // A disk that is first used later finds its faults itself.
+                for (name, of_host) in &mut self.host_mut(host).devices {
+                    if device.as_deref().is_none_or(|device| device == &**name) {
+                        of_host.slowed.push((id, slow));
                     }
                 }
             }

@@ -79,7 +79,8 @@ impl Heap {
     /// Takes out the timers of `host`.
     pub fn take_timers(&mut self, host: HostId) -> Vec<(Key, Scheduled)> {
         let is_its = |event: &Scheduled| matches!(event, Scheduled::Timer { host: Some(owner), .. } if *owner == host);
-        self.events.extract_if(.., |_, event| is_its(event)).collect()
+        let keys: Vec<Key> = self.events.iter().filter(|(_, event)| is_its(event)).map(|(key, _)| *key).collect();
+        keys.into_iter().filter_map(|key| Some((key, self.events.remove(&key)?))).collect()
     }
 
     /// Puts a timer back under another time, keeping its number.

@@ -99,7 +99,7 @@ impl Host for Process {
     }
 
     fn disk(&self, device: &str) -> Arc<dyn RawDisk> {
-        SimDisk::new(self, device)
+        SimDisk::of(self, device)
     }
 
     fn rng(&self, purpose: &str) -> ChaCha8Rng {

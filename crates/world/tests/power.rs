@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use runtime::{Chunks, Disk, DiskOp, Env, OpenMode};
-use world::{DiskProfile, Fault, HostId, Lose, PowerLoss, World};
+use world::{DiskProfile, Fault, HostId, Lose, PowerLoss, Stop, World};
 
 fn chunks(bytes: &[u8]) -> Chunks {
     Bytes::copy_from_slice(bytes).into()
@@ -287,6 +287,18 @@ fn disk_operations_take_as_long_as_the_disk_says_and_end_in_order() {
         let start = world.now();
         disk.sync(&file).await.expect("a sync");
         assert_eq!(world.now().since(start), profile.sync);
+    });
+}
+
+#[test]
+fn a_disk_that_is_first_used_during_a_fault_is_slow_too() {
+    on_a_disk(1, |world, host, _| async move {
+        world.apply(Fault::SlowDisk { host, device: None, read: None, write: None, fsync: None, x: 10 });
+        world.stop(host, Stop::Exit);
+        let disk = world.start(host).disk("another");
+        let start = world.now();
+        disk.open("log", OpenMode::Create).await.expect("a file");
+        assert_eq!(world.now().since(start), Duration::from_micros(50));
     });
 }
 

@@ -7,29 +7,25 @@
 //! Deliberately absent: sectors of synced data that go bad, and a queue that operations of different files share.
 
 mod content;
+mod device;
 mod file;
 mod names;
 mod power;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use protocol::Chunks;
-use rand_chacha::ChaCha8Rng;
 use runtime::{Completion, DiskOp, DiskOutput, DiskResult, OpenFile, OpenMode, RawDisk};
 
-use crate::fault::FaultId;
 use crate::heap::Scheduled;
 use crate::inner::{Garbage, HostId, Inner, Kind};
 use crate::process::Process;
-use crate::time::nanos;
 use crate::world::World;
 
-use file::File;
-use names::{Names, Node};
+use device::Cost;
+pub(crate) use device::Device;
 pub use power::{FileLoss, Lose, PowerLoss};
 
 /// How long a disk takes.
@@ -57,25 +53,6 @@ pub(crate) struct SlowDisk {
     pub write: Option<Duration>,
     pub sync: Option<Duration>,
     pub x: u32,
-}
-
-/// One disk of a host. It outlives processes.
-pub(crate) struct Device {
-    pub profile: DiskProfile,
-    pub slowed: Vec<(FaultId, SlowDisk)>,
-    names: Names,
-    files: BTreeMap<u64, File>,
-    next_file: u64,
-    next_ticket: u64,
-    /// Handles of older processes mean nothing.
-    handles: u32,
-    /// Syncs from before a power loss mean nothing.
-    boot: u32,
-    /// When the last operation on names completes.
-    names_done: u64,
-    /// Bytes it holds at most.
-    pub capacity: Option<u64>,
-    rng: ChaCha8Rng,
 }
 
 /// The completion of an operation.
@@ -139,7 +116,7 @@ pub(crate) struct SimDisk {
 }
 
 impl SimDisk {
-    pub fn new(process: &Process, device: &str) -> Arc<dyn RawDisk> {
+    pub fn of(process: &Process, device: &str) -> Arc<dyn RawDisk> {
         Arc::new(Self {
             world: process.world.clone(),
             host: process.host,
@@ -158,145 +135,9 @@ impl RawDisk for SimDisk {
     }
 }
 
-impl Device {
-    fn new(profile: DiskProfile, rng: ChaCha8Rng) -> Self {
-        Self {
-            profile,
-            slowed: Vec::new(),
-            names: Names::default(),
-            files: BTreeMap::new(),
-            next_file: 1,
-            next_ticket: 1,
-            handles: 0,
-            boot: 0,
-            names_done: 0,
-            capacity: None,
-            rng,
-        }
-    }
-
-    fn free_if_unused(&mut self, id: u64) {
-        if self.files.get(&id).is_some_and(|file| file.handles == 0 && file.names == 0 && file.pending == 0) {
-            self.files.remove(&id);
-        }
-    }
-
-    fn new_file(&mut self) -> u64 {
-        let id = self.next_file;
-        self.next_file += 1;
-        self.files.insert(id, File::default());
-        id
-    }
-
-    /// Whether `more` bytes fit.
-    fn has_room(&self, more: u64) -> io::Result<()> {
-        let Some(capacity) = self.capacity else { return Ok(()) };
-        let used: u64 = self.files.values().map(|file| file.len).sum();
-        if used + more > capacity { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-    }
-
-    fn file(&mut self, id: u64) -> &mut File {
-        self.files.get_mut(&id).expect("an open file exists")
-    }
-
-    fn open(&mut self, now: u64, path: &str, mode: OpenMode) -> io::Result<u64> {
-        let id = match (self.names.get(path)?, mode) {
-            (Some(Node::Dir), _) => return Err(io::ErrorKind::IsADirectory.into()),
-            (Some(Node::File(_)), OpenMode::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
-            (Some(Node::File(id)), _) => {
-                if mode == OpenMode::Truncate {
-                    self.file(id).set_len(0);
-                }
-                id
-            }
-            (None, OpenMode::Existing | OpenMode::ReadOnly) => return Err(io::ErrorKind::NotFound.into()),
-            (None, OpenMode::Create | OpenMode::CreateNew | OpenMode::Truncate) => {
-                self.names.parent_must_be_dir(path)?;
-                let id = self.new_file();
-                self.change(now, vec![(path.to_owned(), Some(Node::File(id)))]);
-                id
-            }
-        };
-        self.file(id).handles += 1;
-        Ok(id)
-    }
-
-    /// Changes names in one step, to be made durable by a sync of their directories.
-    fn change(&mut self, now: u64, changes: Vec<(String, Option<Node>)>) {
-        let op = self.names.change(now, changes);
-        let (mut gained, mut lost) = (Vec::new(), Vec::new());
-        for (before, after) in op {
-            gained.extend(after);
-            lost.extend(before);
-        }
-        for id in gained {
-            self.file(id).names += 1;
-        }
-        for id in lost {
-            let file = self.file(id);
-            file.names -= 1;
-            file.pending += 1;
-        }
-        let old = self.names.take_old(now);
-        self.forget(old);
-    }
-
-    /// Files that a retired change of names kept.
-    fn forget(&mut self, files: Vec<u64>) {
-        for id in files {
-            self.file(id).pending -= 1;
-            self.free_if_unused(id);
-        }
-    }
-
-    fn rename(&mut self, now: u64, from: &str, to: &str) -> io::Result<()> {
-        let changes = self.names.rename(from, to)?;
-        self.change(now, changes);
-        Ok(())
-    }
-
-    fn remove(&mut self, now: u64, path: &str) -> io::Result<()> {
-        match self.names.get(path)? {
-            None => Err(io::ErrorKind::NotFound.into()),
-            Some(Node::Dir) => Err(io::ErrorKind::IsADirectory.into()),
-            Some(Node::File(_)) => {
-                self.change(now, vec![(path.to_owned(), None)]);
-                Ok(())
-            }
-        }
-    }
-
-    fn create_dir(&mut self, now: u64, path: &str) -> io::Result<()> {
-        let changes = self.names.create_dir(path)?;
-        if !changes.is_empty() {
-            self.change(now, changes);
-        }
-        Ok(())
-    }
-
-    fn remove_dir(&mut self, now: u64, path: &str) -> io::Result<()> {
-        let changes = self.names.remove_dir(path)?;
-        self.change(now, changes);
-        Ok(())
-    }
-
-    fn list(&self, path: &str) -> io::Result<DiskOutput> {
-        let len = |id: u64| self.files.get(&id).map_or(0, |file| file.len);
-        self.names.list(path, len).map(DiskOutput::Entries)
-    }
-}
-
 /// A write that has been checked.
 fn writable(file: &SimFile) -> io::Result<()> {
     if file.writable { Ok(()) } else { Err(io::Error::new(io::ErrorKind::PermissionDenied, "opened read only")) }
-}
-
-/// What an operation costs.
-#[derive(Clone, Copy)]
-enum Cost {
-    Read,
-    Write,
-    Sync,
 }
 
 impl Inner {
@@ -305,7 +146,9 @@ impl Inner {
         let state = &mut self.hosts[host.index()];
         if !state.devices.contains_key(device) {
             let rng = streams.get(&format!("disk/{}/{device}", state.name));
-            state.devices.insert(device.into(), Device::new(profile, rng));
+            let mut made = Device::new(profile, rng);
+            made.slowed = self.faults.of_disk(host, device);
+            state.devices.insert(device.into(), made);
         }
         state.devices.get_mut(device).expect("just made")
     }
@@ -461,33 +304,5 @@ impl Inner {
                 device.free_if_unused(id);
             }
         }
-    }
-}
-
-impl Device {
-    /// How long an operation takes now, and the fault that made it so.
-    fn time(&self, cost: Cost) -> (u64, Option<FaultId>) {
-        let of = |read: Duration, write: Duration, sync: Duration| match cost {
-            Cost::Read => read,
-            Cost::Write => write,
-            Cost::Sync => sync,
-        };
-        let profile = self.profile;
-        let mut time = nanos(of(profile.read, profile.write, profile.sync));
-        for (_, slow) in &self.slowed {
-            let absolute = of(
-                slow.read.unwrap_or(profile.read),
-                slow.write.unwrap_or(profile.write),
-                slow.sync.unwrap_or(profile.sync),
-            );
-            time = time.max(nanos(absolute)).saturating_mul(u64::from(slow.x));
-        }
-        (time, self.slowed.last().map(|(fault, _)| *fault))
-    }
-
-    /// Every file, as a process would read it.
-    pub fn contents(&self) -> BTreeMap<String, Chunks> {
-        let read = |id: u64| self.files.get(&id).map(|file| file.read(0, file.len)).unwrap_or_default();
-        self.names.files().map(|(path, id)| (path.to_owned(), read(id))).collect()
     }
 }

@@ -150,7 +150,7 @@ impl Future for Connecting {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let world = &self.world;
-        let result = world.with(|inner| {
+        world.with(|inner| {
             let Some(attempt) = inner.net.attempts.get_mut(&self.id.0) else { return Poll::Ready(Err(dead())) };
             let Some(result) = attempt.result.take() else {
                 Inner::set_waker(&mut attempt.waker, cx.waker(), &mut inner.out.garbage);
@@ -158,8 +158,7 @@ impl Future for Connecting {
             };
             inner.net.attempts.remove(&self.id.0);
             Poll::Ready(result.and_then(|conn| connection(world, inner, conn, 0).ok_or_else(dead)))
-        });
-        result
+        })
     }
 }
 

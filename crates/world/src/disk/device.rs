@@ -1,0 +1,198 @@
+//! One disk: names, files, and how long it takes.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use protocol::Chunks;
+use rand_chacha::ChaCha8Rng;
+use runtime::{DiskOutput, OpenMode};
+
+use crate::disk::file::File;
+use crate::disk::names::{Names, Node};
+use crate::disk::{DiskProfile, SlowDisk};
+use crate::fault::FaultId;
+use crate::time::nanos;
+
+/// One disk of a host. It outlives processes.
+pub(crate) struct Device {
+    pub profile: DiskProfile,
+    pub slowed: Vec<(FaultId, SlowDisk)>,
+    pub names: Names,
+    pub files: BTreeMap<u64, File>,
+    pub next_file: u64,
+    pub next_ticket: u64,
+    /// Handles of older processes mean nothing.
+    pub handles: u32,
+    /// Syncs from before a power loss mean nothing.
+    pub boot: u32,
+    /// When the last operation on names completes.
+    pub names_done: u64,
+    /// Bytes it holds at most.
+    pub capacity: Option<u64>,
+    pub rng: ChaCha8Rng,
+}
+
+/// What an operation costs.
+#[derive(Clone, Copy)]
+pub(crate) enum Cost {
+    Read,
+    Write,
+    Sync,
+}
+
+impl Device {
+    pub fn new(profile: DiskProfile, rng: ChaCha8Rng) -> Self {
+        Self {
+            profile,
+            slowed: Vec::new(),
+            names: Names::default(),
+            files: BTreeMap::new(),
+            next_file: 1,
+            next_ticket: 1,
+            handles: 0,
+            boot: 0,
+            names_done: 0,
+            capacity: None,
+            rng,
+        }
+    }
+
+    pub fn free_if_unused(&mut self, id: u64) {
+        if self.files.get(&id).is_some_and(|file| file.handles == 0 && file.names == 0 && file.pending == 0) {
+            self.files.remove(&id);
+        }
+    }
+
+    pub fn new_file(&mut self) -> u64 {
+        let id = self.next_file;
+        self.next_file += 1;
+        self.files.insert(id, File::default());
+        id
+    }
+
+    /// Whether `more` bytes fit.
+    pub fn has_room(&self, more: u64) -> io::Result<()> {
+        let Some(capacity) = self.capacity else { return Ok(()) };
+        let used: u64 = self.files.values().map(|file| file.len).sum();
+        if used + more > capacity { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    pub fn file(&mut self, id: u64) -> &mut File {
+        self.files.get_mut(&id).expect("an open file exists")
+    }
+
+    pub fn open(&mut self, now: u64, path: &str, mode: OpenMode) -> io::Result<u64> {
+        let id = match (self.names.get(path)?, mode) {
+            (Some(Node::Dir), _) => return Err(io::ErrorKind::IsADirectory.into()),
+            (Some(Node::File(_)), OpenMode::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
+            (Some(Node::File(id)), _) => {
+                if mode == OpenMode::Truncate {
+                    self.file(id).set_len(0);
+                }
+                id
+            }
+            (None, OpenMode::Existing | OpenMode::ReadOnly) => return Err(io::ErrorKind::NotFound.into()),
+            (None, OpenMode::Create | OpenMode::CreateNew | OpenMode::Truncate) => {
+                self.names.parent_must_be_dir(path)?;
+                let id = self.new_file();
+                self.change(now, vec![(path.to_owned(), Some(Node::File(id)))]);
+                id
+            }
+        };
+        self.file(id).handles += 1;
+        Ok(id)
+    }
+
+    /// Changes names in one step, to be made durable by a sync of their directories.
+    pub fn change(&mut self, now: u64, changes: Vec<(String, Option<Node>)>) {
+        let op = self.names.change(now, changes);
+        let (mut gained, mut lost) = (Vec::new(), Vec::new());
+        for (before, after) in op {
+            gained.extend(after);
+            lost.extend(before);
+        }
+        for id in gained {
+            self.file(id).names += 1;
+        }
+        for id in lost {
+            let file = self.file(id);
+            file.names -= 1;
+            file.pending += 1;
+        }
+        let old = self.names.take_old(now);
+        self.forget(old);
+    }
+
+    /// Files that a retired change of names kept.
+    pub fn forget(&mut self, files: Vec<u64>) {
+        for id in files {
+            self.file(id).pending -= 1;
+            self.free_if_unused(id);
+        }
+    }
+
+    pub fn rename(&mut self, now: u64, from: &str, to: &str) -> io::Result<()> {
+        let changes = self.names.rename(from, to)?;
+        self.change(now, changes);
+        Ok(())
+    }
+
+    pub fn remove(&mut self, now: u64, path: &str) -> io::Result<()> {
+        match self.names.get(path)? {
+            None => Err(io::ErrorKind::NotFound.into()),
+            Some(Node::Dir) => Err(io::ErrorKind::IsADirectory.into()),
+            Some(Node::File(_)) => {
+                self.change(now, vec![(path.to_owned(), None)]);
+                Ok(())
+            }
+        }
+    }
+
+    pub fn create_dir(&mut self, now: u64, path: &str) -> io::Result<()> {
+        let changes = self.names.create_dir(path)?;
+        if !changes.is_empty() {
+            self.change(now, changes);
+        }
+        Ok(())
+    }
+
+    pub fn remove_dir(&mut self, now: u64, path: &str) -> io::Result<()> {
+        let changes = self.names.remove_dir(path)?;
+        self.change(now, changes);
+        Ok(())
+    }
+
+    pub fn list(&self, path: &str) -> io::Result<DiskOutput> {
+        let len = |id: u64| self.files.get(&id).map_or(0, |file| file.len);
+        self.names.list(path, len).map(DiskOutput::Entries)
+    }
+}
+
+impl Device {
+    /// How long an operation takes now, and the fault that made it so.
+    pub fn time(&self, cost: Cost) -> (u64, Option<FaultId>) {
+        let of = |read: Duration, write: Duration, sync: Duration| match cost {
+            Cost::Read => read,
+            Cost::Write => write,
+            Cost::Sync => sync,
+        };
+        let profile = self.profile;
+        let mut time = nanos(of(profile.read, profile.write, profile.sync));
+        for (_, slow) in &self.slowed {
+            let absolute = of(
+                slow.read.unwrap_or(profile.read),
+                slow.write.unwrap_or(profile.write),
+                slow.sync.unwrap_or(profile.sync),
+            );
+            time = time.max(nanos(absolute)).saturating_mul(u64::from(slow.x));
+        }
+        (time, self.slowed.last().map(|(fault, _)| *fault))
+    }
+
+    /// Every file, as a process would read it.
+    pub fn contents(&self) -> BTreeMap<String, Chunks> {
+        let read = |id: u64| self.files.get(&id).map(|file| file.read(0, file.len)).unwrap_or_default();
+        self.names.files().map(|(path, id)| (path.to_owned(), read(id))).collect()
+    }
+}
