@@ -118,6 +118,15 @@ impl Channel {
         }));
     }
 
+    /// Sends a request that is never answered (Produce with acks=0), and calls `done` once it is handed to a connection
+    /// or cannot be.
+    pub fn submit_unanswered<R: Request>(&self, request: R, done: impl FnOnce(Result<(), RpcError>) + Send + 'static) {
+        self.job(Box::new(move |connection| {
+            let sent = connection.and_then(|connection| connection.send_unanswered(&request));
+            Some(Box::new(move || done(sent)))
+        }));
+    }
+
     /// The connection, made if there is none.
     pub async fn connection(&self) -> Result<Connection, RpcError> {
         let (sender, receiver) = oneshot::channel();
