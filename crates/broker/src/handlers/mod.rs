@@ -5,7 +5,12 @@
 
 pub mod api_versions;
 pub mod describe_cluster;
+pub mod fetch;
+pub mod list_offsets;
+mod lookup;
 pub mod metadata;
+pub mod offset_for_leader_epoch;
+pub mod produce;
 
 use std::sync::Arc;
 

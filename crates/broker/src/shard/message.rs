@@ -125,6 +125,8 @@ pub struct PartData {
     pub diverging: Option<Diverging>,
     /// The bytes: whole batches.
     pub records: Chunks,
+    /// Whether a watch was placed: then [`ShardMessage::Unwatch`] is due when the request ends.
+    pub watched: bool,
 }
 
 /// A ListOffsets of one partition.

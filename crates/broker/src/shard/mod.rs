@@ -20,7 +20,7 @@ mod source;
 mod task;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use protocol::NodeId;
 use runtime::{Env, Post, inbox};
@@ -76,11 +76,13 @@ impl std::fmt::Debug for Shards {
 }
 
 impl Shards {
-    /// Starts the shards. They do nothing before the first image.
+    /// Starts the shards. They do nothing before the first image; once all logs that it assigns are open, the lifecycle hears
+    /// that the broker is ready.
     pub fn start(settings: Settings) -> Self {
         let Settings { env, node, config, storage, lifecycle, fatal } = settings;
         let count = usize::try_from(config.numbers.shards).unwrap_or(1).max(1);
         let checkpoints = checkpoint::start(&env, &storage, Arc::clone(&fatal));
+        let unready = Arc::new(AtomicUsize::new(count));
         let posts: Vec<_> = (0..count)
             .map(|index| {
                 // Unbounded: connections bound what they have in flight, completions and answers are bounded by it.
@@ -96,6 +98,7 @@ impl Shards {
                     fatal: Arc::clone(&fatal),
                     post: post.clone(),
                     checkpoints: checkpoints.clone(),
+                    unready: Arc::clone(&unready),
                 });
                 env.spawn_detached("shard", shard.run(inbox));
                 post

@@ -90,6 +90,7 @@ impl Shard {
             log_start_offset: Offset::NONE,
             diverging: None,
             records: Chunks::new(),
+            watched: false,
         }));
         0
     }

@@ -84,6 +84,7 @@ impl Hosted {
             log_start_offset: Offset::NONE,
             diverging: None,
             records: Chunks::new(),
+            watched: false,
         };
         let (limit, kind) = match self.machine.plan_fetch(&part.from, fetch.arrives) {
             Err(error) => {
@@ -123,8 +124,8 @@ impl Hosted {
             };
             self.run(ctx, Event::FollowerFetch(follower));
         }
-        let mut enough = false;
-        let taken = match reading {
+        let may_wait = fetch.may_wait && fetch.arrives;
+        let (taken, watched) = match reading {
             Err(error) => {
                 tracing::warn!(partition = %self.name, %error, "read failed");
                 data.error = ErrorCode::KafkaStorageError;
@@ -132,21 +133,23 @@ impl Hosted {
                 return (0, None);
             }
             Ok(Reading::Pending(ticket)) => {
+                data.watched = may_wait && fetch.min_bytes > 1;
+                let watched = data.watched;
                 let read = ReadWait { data, limit, max_bytes: part.max_bytes, reply: fetch.reply.clone() };
                 self.tickets.insert(ticket, Purpose::Read(Box::new(read)));
-                enough = fetch.min_bytes <= 1;
                 // How much it will be is not known: the budget is kept for it.
-                max_bytes.max(1)
+                (max_bytes.max(1), watched)
             }
             Ok(Reading::Ready(read)) => {
                 let bytes = read.records.len();
                 data.filled(read, limit, part.max_bytes);
-                enough |= data.read.end == FetchEnd::AtOnce || data.read.readable >= fetch.min_bytes;
+                data.watched = may_wait && data.read.end == FetchEnd::Waits && data.read.readable < fetch.min_bytes;
+                let watched = data.watched;
                 fetch.reply.post(FetchReply::Read(data));
-                bytes
+                (bytes, watched)
             }
         };
-        if !fetch.may_wait || !fetch.arrives || enough {
+        if !watched {
             return (taken, None);
         }
         let kind = match kind {

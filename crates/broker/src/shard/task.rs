@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use metadata::Image;
@@ -35,6 +36,8 @@ pub(super) struct Start {
     pub fatal: FatalCallback,
     pub post: Post<ShardMessage>,
     pub checkpoints: Post<Report>,
+    /// How many shards are not ready yet.
+    pub unready: Arc<AtomicUsize>,
 }
 
 /// A shard.
@@ -64,6 +67,8 @@ pub(super) struct Shard {
     pub(super) generations: u64,
     pub(super) next_high_watermarks: Monotonic,
     pub(super) next_recovery_points: Monotonic,
+    /// `None` once this shard is ready.
+    pub(super) unready: Option<Arc<AtomicUsize>>,
     pub(super) stopping: Option<oneshot::Sender<()>>,
     pub(super) stopped: bool,
 }
@@ -124,6 +129,7 @@ impl Shard {
             generations: 0,
             next_high_watermarks: Monotonic::NEVER,
             next_recovery_points: Monotonic::NEVER,
+            unready: Some(start.unready),
             stopping: None,
             stopped: false,
         }
@@ -305,11 +311,25 @@ impl Shard {
             self.again(again.into());
         }
         self.act();
+        self.maybe_ready();
         if let Some(why) = self.ctx.fatal.take() {
             self.ctx.env.observe(Observation::Fatal { why: why.clone() });
             (self.fatal)(why);
         }
         self.maybe_stopped();
+    }
+
+    /// Ready once the logs that the first image assigns are open.
+    fn maybe_ready(&mut self) {
+        let opening = |slot: &Slot| matches!(slot, Slot::Opening { .. });
+        if self.unready.is_none() || self.image.is_none() || self.slots.values().any(opening) {
+            return;
+        }
+        if let Some(unready) = self.unready.take()
+            && unready.fetch_sub(1, Ordering::Relaxed) == 1
+        {
+            self.ctx.lifecycle.ready();
+        }
     }
 
     fn stop(&mut self, done: oneshot::Sender<()>) {

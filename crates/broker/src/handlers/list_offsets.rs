@@ -1,0 +1,126 @@
+//! ListOffsets: ends, and offsets by time.
+
+use std::collections::BTreeMap;
+
+use protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use protocol::{ErrorCode, LeaderEpoch, Str, Timestamp, Uuid};
+use replication::{ListOffsets, OffsetAnswer, ReadLimit};
+use runtime::inbox;
+use transport::server::{Answer, Reply, RequestContext, RequestFrame};
+
+use super::Serving;
+use super::lookup::find;
+use crate::shard::{ListOffset, OffsetReply, ShardMessage};
+
+/// Starts a ListOffsets request.
+pub fn call(serving: &Serving, context: &RequestContext, frame: &RequestFrame) -> Answer {
+    let version = context.api_version;
+    let Ok(request) = frame.decode::<ListOffsetsRequest>(version) else { return Answer::CLOSE };
+    let image = serving.image.load();
+    let limit = if request.replica_id >= 0 { ReadLimit::LogEnd } else { ReadLimit::HighWatermark };
+    let mut parts: Vec<Part> = Vec::new();
+    let mut places = BTreeMap::new();
+    let mut sorted: Vec<Vec<ListOffset>> = (0..serving.shards.count()).map(|_| Vec::new()).collect();
+    for topic in &request.topics {
+        for asked in &topic.partitions {
+            let place = *places.entry((topic.name.clone(), asked.partition_index)).or_insert(parts.len());
+            if place < parts.len() {
+                parts[place].found = Some(Err(ErrorCode::InvalidRequest));
+                continue;
+            }
+            let what = what(asked.timestamp, version);
+            let found = find(&image, false, &topic.name, Uuid::ZERO, asked.partition_index);
+            let mut part = Part { topic: topic.name.clone(), partition: asked.partition_index, found: None };
+            match (what, found) {
+                (Err(error), _) | (_, Err(error)) => part.found = Some(Err(error)),
+                (Ok(what), Ok(named)) => {
+                    let shard = serving.shards.owner(&named.name, named.id.partition);
+                    sorted[shard].push(ListOffset {
+                        part: place,
+                        partition: named.id,
+                        current_leader_epoch: LeaderEpoch(asked.current_leader_epoch),
+                        limit,
+                        what,
+                    });
+                }
+            }
+            parts.push(part);
+        }
+    }
+    let (reply, mut inbox) = inbox::<OffsetReply>(usize::MAX);
+    let mut sent = 0;
+    for (shard, mut asked) in sorted.into_iter().enumerate() {
+        // A partition that turned out to be named twice is not asked for.
+        asked.retain(|ask| parts[ask.part].found.is_none());
+        if !asked.is_empty() {
+            sent += asked.len();
+            serving.shards.post(shard, ShardMessage::ListOffsets { parts: asked, reply: reply.clone() });
+        }
+    }
+    drop(reply);
+    let context = context.clone();
+    if sent == 0 {
+        return respond(&context, &parts).into();
+    }
+    Answer::later(async move {
+        while sent > 0 {
+            let Some((part, found)) = inbox.recv().await else { return Reply::Close };
+            parts[part].found = Some(found);
+            sent -= 1;
+        }
+        respond(&context, &parts)
+    })
+}
+
+struct Part {
+    topic: Str,
+    partition: i32,
+    found: Option<Result<OffsetAnswer, ErrorCode>>,
+}
+
+/// What a timestamp asks for. The special ones came with versions.
+fn what(timestamp: i64, version: i16) -> Result<ListOffsets, ErrorCode> {
+    match timestamp {
+        0.. => Ok(ListOffsets::AtTimestamp(Timestamp(timestamp))),
+        -1 => Ok(ListOffsets::Latest),
+        -2 => Ok(ListOffsets::Earliest),
+        -3 if version >= 7 => Ok(ListOffsets::MaxTimestamp),
+        -4 if version >= 8 => Ok(ListOffsets::Earliest),
+        -5 if version >= 9 => Ok(ListOffsets::Tiered),
+        -6 if version >= 11 => Ok(ListOffsets::Tiered),
+        _ => Err(ErrorCode::UnsupportedVersion),
+    }
+}
+
+fn respond(context: &RequestContext, parts: &[Part]) -> Reply {
+    let mut response = ListOffsetsResponse::default();
+    for part in parts {
+        let (error, found) = match part.found {
+            Some(Ok(found)) => (ErrorCode::None, found),
+            // Older clients do not know that an offset may not be available yet.
+            Some(Err(ErrorCode::OffsetNotAvailable)) if context.api_version <= 4 => {
+                (ErrorCode::LeaderNotAvailable, OffsetAnswer::NONE)
+            }
+            Some(Err(error)) => (error, OffsetAnswer::NONE),
+            None => (ErrorCode::UnknownServerError, OffsetAnswer::NONE),
+        };
+        let answer = ListOffsetsPartitionResponse {
+            partition_index: part.partition,
+            error_code: error.code(),
+            timestamp: found.timestamp.0,
+            offset: found.offset.0,
+            leader_epoch: if context.api_version >= 4 { found.leader_epoch.0 } else { -1 },
+            ..Default::default()
+        };
+        match response.topics.last_mut().filter(|topic| topic.name == part.topic) {
+            Some(topic) => topic.partitions.push(answer),
+            None => response.topics.push(ListOffsetsTopicResponse {
+                name: part.topic.clone(),
+                partitions: vec![answer],
+                ..Default::default()
+            }),
+        }
+    }
+    context.reply(&response)
+}
