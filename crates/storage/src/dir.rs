@@ -180,14 +180,12 @@ impl LogDir {
         let dir = partition_dir(partition);
         let failed = |error| DiskError::new("create", dir.as_str(), None, error);
         self.disk.create_dir(&dir).await.map_err(failed)?;
+        let path = join(&dir, PARTITION_METADATA);
         match self.topic_id(&dir).await? {
-            Some(id) if id == topic_id => return Ok(dir),
-            Some(id) => {
-                return Err(malformed(&join(&dir, PARTITION_METADATA), format!("topic_id is {id}, not {topic_id}")));
-            }
-            None => {}
+            Some(id) if id != topic_id => return Err(malformed(&path, format!("topic_id is {id}, not {topic_id}"))),
+            // Even if it is there, the process that wrote it may have been killed before it was durable.
+            _ => self.replace(&path, format!("version: 0\ntopic_id: {topic_id}")).await?,
         }
-        self.replace(&join(&dir, PARTITION_METADATA), format!("version: 0\ntopic_id: {topic_id}")).await?;
         self.disk.sync_dir("").await.map_err(failed)?;
         Ok(dir)
     }

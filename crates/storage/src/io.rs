@@ -13,8 +13,8 @@ use crate::segment::SegmentId;
 pub(crate) enum What {
     /// A segment's file was opened.
     Opened(SegmentId),
-    /// The append of this number was written.
-    Appended(u64),
+    /// The append under way was written.
+    Appended,
     /// Bytes for a read.
     Read(Ticket),
     /// A segment was synced, for the flush under way.

@@ -100,7 +100,10 @@ struct Found {
     len: u64,
     walk: Walk,
     bad: Option<BadBatch>,
+    /// The index is made of the batches walked.
     rebuilt: bool,
+    /// The index file says what the index says.
+    saved: bool,
 }
 
 impl Loader<'_> {
@@ -117,6 +120,10 @@ impl Loader<'_> {
         }
         if segments.is_empty() {
             segments.push(self.first_segment(log_start).await?);
+        }
+        if !self.how.clean {
+            // A process that was killed may have left names that only its page cache knows.
+            self.disk.sync_dir(self.dir).await.map_err(failed("sync the names in", self.dir))?;
         }
         let end = segments.last().expect("just made sure").end;
         let epochs = self.load_epochs(&segments, log_start, end).await?;
@@ -182,16 +189,20 @@ impl Loader<'_> {
         let mut segment = Segment::new(self.id(), base);
         segment.new = false;
         segment.named = true;
-        if has_index && trusted {
-            segment.index = self.load_index(base).await?.unwrap_or(segment.index);
-            if let Some((last, position)) = segment.index.last() {
-                let walk = Walk { end: base, epoch: LeaderEpoch::NONE, position };
-                let mut found = Found { segment, file, len, walk, bad: None, rebuilt: false };
-                if self.walk(&mut found, Some(last), false).await? {
-                    return Ok(found);
-                }
-                (segment, file) = (found.segment, found.file);
+        let index = if has_index { self.load_index(base).await? } else { None };
+        let mut sound = index.is_some();
+        if let (true, Some((last, position))) = (trusted, index.as_ref().and_then(OffsetIndex::last)) {
+            segment.index = index.expect("it has an entry");
+            let walk = Walk { end: base, epoch: LeaderEpoch::NONE, position };
+            let mut found = Found { segment, file, len, walk, bad: None, rebuilt: false, saved: true };
+            if self.walk(&mut found, Some(last), false).await? {
+                return Ok(found);
             }
+            (segment, file) = (found.segment, found.file);
+            sound = false;
+        }
+        if !sound {
+            self.recovery.indexes_rebuilt.push(base);
         }
         // Without an index entry the whole segment is walked; its CRCs are checked unless it is known to be good.
         let crc = !(has_index && trusted);
@@ -202,7 +213,7 @@ impl Loader<'_> {
         let before =
             if trusted { LeaderEpoch::NONE } else { self.epochs.last().map_or(LeaderEpoch::NONE, |last| last.0) };
         let walk = Walk::new(base, before);
-        let mut found = Found { segment, file, len, walk, bad: None, rebuilt: true };
+        let mut found = Found { segment, file, len, walk, bad: None, rebuilt: true, saved: sound && trusted };
         self.walk(&mut found, None, crc).await?;
         Ok(found)
     }
@@ -250,7 +261,7 @@ impl Loader<'_> {
 
     /// Cuts what is bad, makes durable what was not known to be, and writes an index that was made anew.
     async fn settle(&mut self, found: Found, last: bool, trusted: bool) -> Result<Segment, OpenError> {
-        let Found { mut segment, file, len, walk, bad, rebuilt } = found;
+        let Found { mut segment, file, len, walk, bad, saved, .. } = found;
         let path = segment.path(self.dir);
         if let Some(why) = bad {
             let position = walk.position;
@@ -264,13 +275,10 @@ impl Loader<'_> {
         segment.size = walk.position;
         segment.written = walk.position;
         segment.index_saved = true;
-        if rebuilt {
-            self.recovery.indexes_rebuilt.push(segment.base);
-            if !last {
-                let path = segment.index_path(self.dir);
-                let bytes = segment.index.print();
-                self.write(&path, bytes).await.map_err(failed("write", &path))?;
-            }
+        if !saved && !last {
+            // The last segment's index is written when that is finished.
+            let path = segment.index_path(self.dir);
+            self.write(&path, segment.index.print()).await.map_err(failed("write", &path))?;
         }
         if last {
             segment.slot = Slot::Open(file);
@@ -335,7 +343,8 @@ impl Loader<'_> {
             Err(error) => return Err(failed("read", &path)(error).into()),
         };
         let mut epochs = match text.as_deref().map(LeaderEpochCache::parse) {
-            Some(Ok(epochs)) => epochs,
+            // Epochs that begin behind the first batch are not all.
+            Some(Ok(epochs)) if epochs.earliest().map_or(end, |first| first.start) <= segments[0].base => epochs,
             _ if end == segments[0].base => LeaderEpochCache::new(),
             _ => {
                 self.recovery.epochs_rebuilt = true;

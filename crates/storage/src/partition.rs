@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use ::log::{BatchSpan, LeaderEpochCache};
-use protocol::{LeaderEpoch, Offset};
+use protocol::{Chunks, LeaderEpoch, Offset};
 use runtime::{DiskOutput, DiskResult};
 
 use crate::config::LogConfig;
@@ -57,6 +57,8 @@ struct Pending {
     from: u64,
     to: u64,
     batches: Vec<BatchSpan>,
+    /// Its bytes, until they are submitted.
+    data: Chunks,
     written: bool,
     /// It completes only once it is durable.
     flush: bool,
@@ -79,11 +81,12 @@ pub struct Log {
     recovery_point: Offset,
     /// The highest recovery point that the checkpoint on disk may name.
     checkpointed: Offset,
-    /// Appends that have not completed, in order; the first has the number `pending_first`.
+    /// Appends that have not completed, in order.
     pending: VecDeque<Pending>,
-    pending_first: u64,
-    /// Appends submitted and not answered by the disk, those included that have failed with one before them.
-    appends_in_flight: u64,
+    /// How many of them are submitted: one operation is under way at a time, for all that came together, so that after one
+    /// that fails for lack of space nothing lies in the file that should not.
+    submitted: usize,
+    appending: bool,
     reads: Reads,
     flushes: Flushes,
     cuts: Cuts,
@@ -121,8 +124,8 @@ impl Log {
             recovery_point: loaded.recovery_point,
             checkpointed: loaded.checkpointed,
             pending: VecDeque::new(),
-            pending_first: 0,
-            appends_in_flight: 0,
+            submitted: 0,
+            appending: false,
             reads: Reads::default(),
             flushes: Flushes::new(loaded.end),
             cuts: Cuts::default(),
@@ -294,7 +297,7 @@ impl Log {
         }
         match what {
             What::Opened(id) => self.file_opened(id, result),
-            What::Appended(number) => self.append_completed(number, result),
+            What::Appended => self.append_completed(result),
             What::Read(ticket) => self.read_completed(ticket, result),
             What::Synced(id) => self.sync_completed(id, result),
             What::Index(id) => self.index_completed(id, result),
@@ -324,8 +327,8 @@ impl Log {
         if self.broken.is_some() {
             return;
         }
-        self.progress_flushes();
         self.progress_appends();
+        self.progress_flushes();
         self.progress_cuts();
         self.progress_flushes();
     }

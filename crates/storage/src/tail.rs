@@ -64,8 +64,8 @@ impl Tail {
 
     /// The log now ends at `end`.
     pub(crate) fn truncate(&mut self, end: Offset) {
-        while let Some(newest) = self.batches.pop_back_if(|newest| newest.span.end() > end) {
-            self.bytes -= newest.data.len();
+        while self.batches.back().is_some_and(|newest| newest.span.end() > end) {
+            self.bytes -= self.batches.pop_back().map_or(0, |newest| newest.data.len());
         }
     }
 

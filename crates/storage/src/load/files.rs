@@ -29,14 +29,14 @@ impl Loader<'_> {
             Mark::Swap => cleaned.is_some_and(|cleaned| name.base >= cleaned),
         };
         let before = names.len();
-        for name in names.extract_if(.., stale).collect::<Vec<_>>() {
+        for name in take(&mut names, stale) {
             self.remove(&name.path(self.dir)).await?;
         }
         for base in logs(&names, Mark::Swap) {
             self.make_room(base, &mut names).await?;
         }
         // The log comes last: until then the next start finds the swap again.
-        let mut swaps: Vec<_> = names.extract_if(.., |name| name.mark == Mark::Swap).collect();
+        let mut swaps = take(&mut names, |name| name.mark == Mark::Swap);
         swaps.sort_by_key(|name| (name.base, std::cmp::Reverse(name.kind)));
         let swapped = !swaps.is_empty();
         for swap in swaps {
@@ -46,7 +46,7 @@ impl Loader<'_> {
         }
         let bases: BTreeSet<Offset> = logs(&names, Mark::None).into_iter().collect();
         let orphan = |name: &FileName| name.kind != Kind::Snapshot && !bases.contains(&name.base);
-        for name in names.extract_if(.., orphan).collect::<Vec<_>>() {
+        for name in take(&mut names, orphan) {
             self.remove(&name.path(self.dir)).await?;
         }
         if names.len() < before || swapped {
@@ -83,9 +83,15 @@ impl Loader<'_> {
         let covered = |name: &FileName| {
             name.mark == Mark::None && name.kind != Kind::Snapshot && (base..end).contains(&name.base)
         };
-        for name in names.extract_if(.., covered).collect::<Vec<_>>() {
+        for name in take(names, covered) {
             self.remove(&name.path(self.dir)).await?;
         }
         Ok(())
     }
+}
+
+fn take(names: &mut BTreeSet<FileName>, which: impl Fn(&FileName) -> bool) -> Vec<FileName> {
+    let (taken, left): (BTreeSet<_>, BTreeSet<_>) = std::mem::take(names).into_iter().partition(which);
+    *names = left;
+    taken.into_iter().collect()
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use ::log::{BadBatch, BatchSpan, Walk};
 use protocol::batch::Batch;
-use protocol::{Chunks, LeaderEpoch};
+use protocol::{Chunks, LeaderEpoch, Offset};
 use runtime::{DiskOutput, DiskResult};
 
 use super::{Log, Pending};
@@ -37,10 +37,14 @@ impl Log {
             next = batch.header.next_offset();
             assigned.push((BatchSpan::of(&batch.header), batch.bytes));
         }
-        self.append(assigned)
+        let (bytes, segment_bytes) = (bytes_of(&assigned), self.config.segment_bytes);
+        if bytes > segment_bytes {
+            return Err(AppendError::TooLarge { bytes, segment_bytes });
+        }
+        Ok(self.append(assigned))
     }
 
-    /// Appends what a leader sent: whole batches with their offsets and epochs, checked for order and CRC. A batch cut off at
+    /// Appends what a leader sent, which may be larger than a segment should be: whole batches with their offsets and epochs, checked for order and CRC. A batch cut off at
     /// the end is left away, and so is everything from the first batch whose epoch is above `epoch_max`, the epoch of the
     /// fetch (KAFKA-18723).
     pub fn append_as_follower(&mut self, mut records: Chunks, epoch_max: LeaderEpoch) -> Result<Assigned, AppendError> {
@@ -69,17 +73,14 @@ impl Log {
             }
         }
         self.write_epochs();
-        self.append(batches)
+        Ok(self.append(batches))
     }
 
-    fn append(&mut self, batches: Vec<(BatchSpan, Chunks)>) -> Result<Assigned, AppendError> {
+    fn append(&mut self, batches: Vec<(BatchSpan, Chunks)>) -> Assigned {
         let base = self.next_offset;
-        let Some((last, _)) = batches.last() else { return Ok(Assigned { ticket: None, base, end: base }) };
+        let Some((last, _)) = batches.last() else { return Assigned { ticket: None, base, end: base } };
         let end = last.end();
-        let bytes: u64 = batches.iter().map(|(span, _)| u64::from(span.size)).sum();
-        if bytes > self.config.segment_bytes {
-            return Err(AppendError::TooLarge { bytes, segment_bytes: self.config.segment_bytes });
-        }
+        let bytes = bytes_of(&batches);
         if self.must_roll(bytes, end.0) {
             self.roll();
         }
@@ -99,8 +100,8 @@ impl Log {
         let to = segment.size;
         segment.end = end;
         self.next_offset = end;
-        let number = self.pending_first + self.pending.len() as u64;
         let flush = self.config.flush_messages.is_some_and(|max| (end.0 - self.flushes.requested().0) as u64 >= max);
+        let written = false;
         self.pending.push_back(Pending {
             ticket,
             segment: id,
@@ -109,15 +110,36 @@ impl Log {
             from,
             to,
             batches: spans,
-            written: false,
+            data,
+            written,
             flush,
         });
-        self.appends_in_flight += 1;
-        self.on_file(id, FileOp::Append(data), What::Appended(number));
+        self.submit_appends();
         if flush {
             self.request_flush(None);
         }
-        Ok(Assigned { ticket: Some(ticket), base, end })
+        Assigned { ticket: Some(ticket), base, end }
+    }
+
+    /// Submits what waits for one segment, unless an append is under way.
+    fn submit_appends(&mut self) {
+        if self.appending {
+            return;
+        }
+        let mut waiting = self.pending.range_mut(self.submitted..).peekable();
+        let Some(id) = waiting.peek().map(|first| first.segment) else { return };
+        let mut data = Chunks::new();
+        while let Some(pending) = waiting.next_if(|pending| pending.segment == id) {
+            data.append(std::mem::take(&mut pending.data));
+            self.submitted += 1;
+        }
+        self.appending = true;
+        self.on_file(id, FileOp::Append(data), What::Appended);
+    }
+
+    /// The log's end if every submitted append is written: a flush that begins now covers what lies below.
+    pub(super) fn submitted_end(&self) -> Offset {
+        self.pending.get(self.submitted).map_or(self.next_offset, |waiting| waiting.base)
     }
 
     /// Kafka's rule (behaviour of `LogSegment.shouldRoll` but for time): an append does not straddle segments.
@@ -142,40 +164,40 @@ impl Log {
         self.request_flush(None);
     }
 
-    pub(super) fn append_completed(&mut self, number: u64, result: DiskResult) {
-        self.appends_in_flight -= 1;
-        // What failed with an append before it is forgotten already.
-        let index = number.checked_sub(self.pending_first).expect("an append completes once") as usize;
-        let result = match (result, self.pending.get_mut(index)) {
-            (Ok(DiskOutput::Written { at, len }), Some(pending)) => {
-                if (at, at + len) == (pending.from, pending.to) {
-                    pending.written = true;
-                    Ok(())
-                } else {
-                    Err(io::Error::other(format!(
-                        "{len} bytes were written at {at}, not {}",
-                        pending.to - pending.from
-                    )))
+    pub(super) fn append_completed(&mut self, result: DiskResult) {
+        self.appending = false;
+        let written = self.pending.iter().take_while(|pending| pending.written).count();
+        let range = written..self.submitted;
+        if range.is_empty() {
+            // It has failed already, with the flush before it; the cut that follows takes its bytes away.
+            return match result {
+                Err(error) if error.kind() != io::ErrorKind::StorageFull => {
+                    self.break_down("append in", self.dir.to_string(), None, error);
                 }
+                _ => {}
+            };
+        }
+        let (from, to) = (self.pending[range.start].from, self.pending[range.end - 1].to);
+        let error = match result {
+            Ok(DiskOutput::Written { at, len }) if (at, at + len) == (from, to) => {
+                self.pending.range_mut(range).for_each(|pending| pending.written = true);
+                return;
             }
-            (Ok(_), None) => Ok(()),
-            (Ok(other), Some(_)) => unreachable!("a disk answered Append with {other:?}"),
-            (Err(error), _) => Err(error),
+            Ok(output) => io::Error::other(format!("asked to write {from} to {to}, the disk says {output:?}")),
+            Err(error) => error,
         };
-        let Err(error) = result else { return };
-        let pending = self.pending.get(index);
-        let at = pending.map(|pending| pending.from);
-        let segment = pending.and_then(|pending| self.segments.iter().find(|segment| segment.id == pending.segment));
-        let path = segment.map_or_else(|| self.dir.to_string(), |segment| segment.path(&self.dir));
+        let id = self.pending[range.start].segment;
+        let segment = self.segments.iter().find(|segment| segment.id == id);
+        let path = segment.expect("the segment of a pending append").path(&self.dir);
         if error.kind() == io::ErrorKind::StorageFull {
-            self.append_failed(index, &DiskError::new("append to", path, at, error));
+            self.append_failed(range.start, &DiskError::new("append to", path, Some(from), error));
         } else {
-            self.break_down("append to", path, at, error);
+            self.break_down("append to", path, Some(from), error);
         }
     }
 
-    /// The append at `index` of the pending ones did not happen for lack of space: nor did those behind it. The files are put
-    /// in order before the next append.
+    /// The append at `index` of the pending ones did not happen for lack of space: nor do those behind it. The log is put in
+    /// order before the next append.
     pub(super) fn append_failed(&mut self, index: usize, error: &DiskError) {
         if index >= self.pending.len() {
             return;
@@ -184,14 +206,17 @@ impl Log {
         for pending in self.pending.split_off(index) {
             self.fail(pending.ticket, error.clone().into());
         }
+        self.submitted = self.submitted.min(index);
         self.repair();
     }
 
     pub(super) fn progress_appends(&mut self) {
-        while let Some(first) =
-            self.pending.pop_front_if(|first| first.written && (!first.flush || self.recovery_point >= first.end))
-        {
-            self.pending_first += 1;
+        while let Some(first) = self.pending.front() {
+            if !first.written || (first.flush && self.recovery_point < first.end) {
+                break;
+            }
+            let first = self.pending.pop_front().expect("there is a first");
+            self.submitted -= 1;
             self.log_end_offset = first.end;
             if let Some(segment) = self.segment(first.segment) {
                 segment.written = first.to;
@@ -199,5 +224,10 @@ impl Log {
             let Pending { ticket, base, end, batches, .. } = first;
             self.events.push_back(LogEvent::Appended { ticket, base, end, batches });
         }
+        self.submit_appends();
     }
+}
+
+fn bytes_of(batches: &[(BatchSpan, Chunks)]) -> u64 {
+    batches.iter().map(|(span, _)| u64::from(span.size)).sum()
 }

@@ -46,6 +46,9 @@ enum Step {
     Make,
     /// Its name is being synced.
     Name,
+    /// The leader epochs of a log that begins anew are being forgotten: before its last segment goes, so that a log without
+    /// batches never has epochs of others.
+    Forget(u64),
     /// The leader epochs of this version are being written.
     Epochs(u64),
 }
@@ -130,7 +133,7 @@ impl Log {
         ticket
     }
 
-    /// After an append that failed for lack of space: those behind it may lie in the file after a gap.
+    /// After an append that failed for lack of space: segments, index entries and epochs may be ahead of the files.
     pub(super) fn repair(&mut self) {
         if !self.cuts.asked.iter().any(|asked| asked.0 == Goal::Repair) {
             self.cuts.asked.push_front((Goal::Repair, None));
@@ -140,14 +143,18 @@ impl Log {
     pub(super) fn progress_cuts(&mut self) {
         loop {
             if let Some(cut) = &self.cuts.current {
+                // Without space for the file the cut goes on; stale entries are found when the log is opened.
+                let written = |version| self.epoch_file.is_saved(version) || !self.epoch_file.is_writing();
                 match cut.step {
-                    Step::Epochs(version) if self.epoch_file.is_saved(version) || !self.epoch_file.is_writing() => {
-                        self.finish_cut()
+                    Step::Epochs(version) if written(version) => self.finish_cut(),
+                    Step::Forget(version) if written(version) => {
+                        self.drop_last();
+                        continue;
                     }
                     _ => return,
                 }
             }
-            let busy = !self.pending.is_empty() || self.appends_in_flight > 0 || self.flushes.is_running();
+            let busy = !self.pending.is_empty() || self.appending || self.flushes.is_running();
             if busy || self.broken.is_some() {
                 return;
             }
@@ -169,23 +176,23 @@ impl Log {
     fn cut_next(&mut self) {
         let last = self.segments.last().expect("there is a segment");
         let (id, base, end) = (last.id, last.base, last.end);
-        let (absent, idle) = (last.new, matches!(last.slot, Slot::Closed));
+        let absent = last.new;
         let drop = match self.cut().goal {
             Goal::Truncate(to) => base > to,
             Goal::Repair => base > self.log_end_offset,
             Goal::Reset(_) => true,
         };
-        if drop {
-            if absent && idle {
-                return self.segment_gone();
+        if drop && self.segments.len() == 1 {
+            if self.epochs.clear() {
+                self.epoch_file.changed();
             }
-            self.cut().step = Step::Rename;
-            let log = FileName::new(base, Kind::Log);
-            let (from, to) = (log.path(&self.dir), log.marked(Mark::Deleted).path(&self.dir));
-            return self.io.submit(DiskOp::Rename { from, to }, What::Cut);
+            self.cut().step = Step::Forget(self.epoch_file.version());
+            return self.write_epochs();
+        }
+        if drop {
+            return self.drop_last();
         }
         match self.cut().goal {
-            // The file may hold appends that were submitted behind the one that failed.
             Goal::Repair if absent => self.shortened(0, end.min(self.log_end_offset)),
             Goal::Repair => self.shorten(last_written(&self.segments), self.log_end_offset),
             Goal::Truncate(to) if to >= end => self.write_cut_epochs(to),
@@ -193,6 +200,17 @@ impl Log {
             Goal::Truncate(to) => self.find(id, to),
             Goal::Reset(_) => unreachable!("every segment is dropped"),
         }
+    }
+
+    fn drop_last(&mut self) {
+        let last = self.segments.last().expect("there is a segment");
+        if last.new && matches!(last.slot, Slot::Closed) {
+            return self.segment_gone();
+        }
+        let log = FileName::new(last.base, Kind::Log);
+        let (from, to) = (log.path(&self.dir), log.marked(Mark::Deleted).path(&self.dir));
+        self.cut().step = Step::Rename;
+        self.io.submit(DiskOp::Rename { from, to }, What::Cut);
     }
 
     fn find(&mut self, id: SegmentId, to: Offset) {
@@ -391,10 +409,9 @@ impl Log {
                 self.ends_at(start);
                 (self.log_start_offset, self.log_end_offset, self.next_offset) = (start, start, start);
                 self.recovery_point = start;
-                let changed = self.epochs.clear();
-                self.cut_epochs_changed(changed);
+                self.finish_cut();
             }
-            Step::Epochs(_) => unreachable!("the leader epochs have completions of their own"),
+            Step::Forget(_) | Step::Epochs(_) => unreachable!("the leader epochs have completions of their own"),
         }
     }
 

@@ -127,7 +127,8 @@ impl Log {
                 return;
             }
             let Some(flush) = &mut self.flushes.current else {
-                let wanted = !self.flushes.asked.is_empty() || self.flushes.seal.is_some();
+                let end = self.submitted_end();
+                let wanted = self.flushes.asked.iter().any(|asked| asked.target <= end);
                 let allowed = !self.cuts.any() || (!self.cuts.is_running() && !self.pending.is_empty());
                 if !wanted || !allowed {
                     return;
@@ -162,8 +163,8 @@ impl Log {
     fn start_flush(&mut self) {
         // A segment that waits for those below to be durable is left to the next flush.
         let held = self.segments.iter().find(|segment| matches!(segment.slot, Slot::Held(_)));
-        let target = held.map_or(self.next_offset, |segment| segment.base);
-        let seal = if held.is_none() { self.flushes.seal.take() } else { None };
+        let target = held.map_or(self.next_offset, |segment| segment.base).min(self.submitted_end());
+        let seal = if target == self.next_offset { self.flushes.seal.take() } else { None };
         let last = self.segments.last().expect("there is a segment").id;
         let mut flush = Flush {
             target,
@@ -181,7 +182,7 @@ impl Log {
             let index = finished && !segment.index_saved;
             let dirty = segment.end > self.recovery_point || !segment.named;
             // A segment without a byte and without a file stays so.
-            let there = !segment.new || segment.size > 0;
+            let there = !segment.new || segment.base < target;
             if matches!(segment.slot, Slot::Held(_)) || !there || !(index || dirty) {
                 continue;
             }

@@ -41,7 +41,10 @@ impl Reads {
 
     /// Forgets the reads that may have seen bytes at or above `end`.
     pub(super) fn above(&mut self, end: Offset) -> Vec<Ticket> {
-        self.0.extract_if(.., |_, read| read.bounds.upper > end).map(|(ticket, _)| ticket).collect()
+        let above: Vec<_> =
+            self.0.iter().filter(|(_, read)| read.bounds.upper > end).map(|(ticket, _)| *ticket).collect();
+        above.iter().for_each(|ticket| drop(self.0.remove(ticket)));
+        above
     }
 }
 

@@ -1,0 +1,54 @@
+//! What the tests of this crate share: a disk in memory that crashes, a driver of one log, and batches.
+
+#![allow(dead_code, reason = "each test uses a part")]
+
+pub mod disk;
+pub mod driver;
+pub mod model;
+pub mod oracle;
+
+use protocol::batch::{Batch, BatchBuilder, Codec};
+use protocol::{LeaderEpoch, Offset, Timestamp};
+
+/// A small generator of its own, so that a printed seed is all that a case needs.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xd1b5_4a32_d192_ed03)
+    }
+
+    /// splitmix64
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Below `n`.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n.max(1)
+    }
+
+    pub fn chance(&mut self, of: u64) -> bool {
+        self.below(of) == 0
+    }
+
+    pub fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
+        &list[self.below(list.len() as u64) as usize]
+    }
+}
+
+/// A batch of `records` records with values of `bytes` bytes, for offset `base`.
+pub fn batch(base: i64, epoch: i32, records: usize, bytes: usize, seed: u64) -> Batch {
+    let mut random = Random::new(seed);
+    let mut builder = BatchBuilder::new(Codec::None).at(Offset(base), LeaderEpoch(epoch));
+    for _ in 0..records {
+        let value: Vec<u8> = (0..bytes).map(|_| random.next() as u8).collect();
+        builder.append(Timestamp(1_700_000_000_000), None, Some(value.into()), &[]);
+    }
+    builder.build().expect("small batches can be built")
+}
