@@ -21,8 +21,11 @@ pub mod image;
 pub mod lifecycle;
 pub mod quorum;
 pub mod release;
+mod service;
 pub mod shard;
+mod start;
 
 pub use config::{Config, ConfigError};
 pub use identity::{Identity, IdentityError};
 pub use release::Release;
+pub use start::{Broker, StartError};
