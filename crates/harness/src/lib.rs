@@ -11,4 +11,5 @@ pub mod event;
 pub mod history;
 pub mod measure;
 pub mod report;
+pub mod run;
 pub mod scenario;

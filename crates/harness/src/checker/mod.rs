@@ -23,7 +23,7 @@ use crate::event::{Stamped, StoryLine};
 use crate::history::{History, ReadBack};
 
 /// Judges one promise.
-pub trait Checker {
+pub trait Checker: Send {
     /// The id of `checkers.md`: `C-ACK`.
     fn id(&self) -> &'static str;
 

@@ -54,6 +54,7 @@ fn gaps_of(mut events: Vec<(u64, i8, bool)>, end_ns: u64) -> Vec<Gap> {
     let mut gaps = Vec::new();
     let mut pending = 0i64;
     let mut since: Option<u64> = None;
+    let mut last = 0;
     for (at, change, acknowledged) in events {
         pending += i64::from(change);
         if change > 0 {
@@ -67,15 +68,12 @@ fn gaps_of(mut events: Vec<(u64, i8, bool)>, end_ns: u64) -> Vec<Gap> {
                 gaps.push(Gap { from_ns: from, to_ns: at });
             }
             since = (pending > 0).then_some(at);
-        } else if pending == 0 {
-            // Nobody waits any more, but nobody was served either.
-            if let Some(from) = since.take()
-                && at > from
-            {
-                gaps.push(Gap { from_ns: from, to_ns: at });
-            }
         }
+        // A failure ends no gap: nobody was served. Many quick refusals are one long outage.
+        last = at;
     }
+    // Once nobody waits and nobody asks again, the time that passes is nobody's loss.
+    let end_ns = if pending > 0 { end_ns } else { last };
     if let Some(from) = since
         && end_ns > from
     {

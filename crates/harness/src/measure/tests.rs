@@ -121,3 +121,17 @@ fn a_quiet_partition_is_no_unavailable_one() {
     let longest = gaps.values().flatten().map(|gap| gap.within(0, u64::MAX)).max();
     assert_eq!(longest, Some(2 * MS));
 }
+
+#[test]
+fn quick_refusals_are_one_long_outage() {
+    let mut history = history(0..0);
+    for send in &mut history.sends {
+        if (5 * S..8 * S).contains(&send.intended_ns) {
+            (send.done_ns, send.outcome) = (send.intended_ns + MS / 2, SendOutcome::Unknown(-1));
+        }
+    }
+    let gaps = gaps(&history, 20 * S, |_| true);
+    let longest = gaps.values().flatten().map(|gap| gap.within(0, u64::MAX)).max();
+    // From the last acknowledgement before to the first after, of the partition that is asked every 2 ms.
+    assert!(longest.is_some_and(|gap| (3 * S - 2 * MS..=3 * S + 4 * MS).contains(&gap)), "{longest:?}");
+}

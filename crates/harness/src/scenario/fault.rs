@@ -114,9 +114,9 @@ pub enum Action {
     PowerOff {
         /// Which.
         hosts: Vec<Spanned<NodeTerm>>,
-        /// Whether unsynced data is lost; else the disks survive whole.
-        lose_unsynced: bool,
-        /// Pages of this size survive each by itself, old, new or torn; nothing: the unsynced tail is lost as a whole.
+        /// What becomes of unsynced data.
+        lose: LoseData,
+        /// The unit that a drive writes whole, in bytes: what is under way tears between two of them.
         torn_write: Option<u64>,
     },
     /// Operations of a disk take longer.
@@ -133,6 +133,21 @@ pub enum Action {
     /// Ends other faults.
     Heal(Heal),
 }
+
+/// What a power failure does to data that was not synced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LoseData {
+    /// All of it is lost; with `torn_write`, each file keeps a beginning of it.
+    Unsynced,
+    /// Each page is old, new or torn, as chance has it.
+    Mix,
+    /// None: the drive's cache and the kernel's made it.
+    Nothing,
+}
+
+/// The words of [`LoseData`].
+pub(super) const LOSE_WORDS: &[(&str, LoseData)] =
+    &[("unsynced", LoseData::Unsynced), ("mix", LoseData::Mix), ("nothing", LoseData::Nothing)];
 
 /// How much slower.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -278,7 +293,7 @@ fn read_action(
         "stop" => Action::Stop(hosts(name, fields, problems, source)?),
         "pause" => Action::Pause(hosts(name, fields, problems, source)?),
         "power_off" => {
-            let lose = fields.word("lose", &[("unsynced", true), ("nothing", false)], &[], problems);
+            let lose = fields.word("lose", LOSE_WORDS, &[], problems);
             let torn_write = fields.read("torn_write", problems, source, |text| {
                 let bytes = units::size(text)?;
                 if bytes >= 512 && bytes.is_power_of_two() {
@@ -289,7 +304,7 @@ fn read_action(
             });
             Action::PowerOff {
                 hosts: hosts(name, fields, problems, source)?,
-                lose_unsynced: lose.is_none_or(|lose| lose.value),
+                lose: lose.map_or(LoseData::Unsynced, |lose| lose.value),
                 torn_write: torn_write.map(|size| size.value),
             }
         }

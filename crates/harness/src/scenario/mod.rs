@@ -22,7 +22,7 @@ pub mod units;
 mod tests;
 
 pub use diagnostic::{Problem, Problems, Severity, Source, Spanned, code};
-pub use fault::{Action, At, FaultLine, Heal, Slower, WORDS as FAULT_WORDS};
+pub use fault::{Action, At, FaultLine, Heal, LoseData, Slower, WORDS as FAULT_WORDS};
 pub use model::{
     Allow, Arrivals, Cluster, DiskSpec, Expect, Hardware, Keys, LinkSpec, Load, Pace, Phase, Produce, Reach, ReachKind,
     Scenario, Timers, Topic, Work,
@@ -101,6 +101,13 @@ pub fn read(path: &str, bytes: &[u8], sets: &[String]) -> Result<Reading, Box<Re
         Some(scenario) if !problems.has_errors() => Ok(Reading { scenario, problems, source }),
         _ => Err(Box::new(Rejection { problems, source })),
     }
+}
+
+/// The names of Kafka's properties that `config` may set: of topics, or of nodes.
+pub fn property_names(of_topics: bool) -> Vec<&'static str> {
+    let mut names = property::names(if of_topics { property::Of::Topic } else { property::Of::Node });
+    names.sort_unstable();
+    names
 }
 
 /// `load.writers.rate=4k/s` as a line of TOML: a value that is none by itself is taken as text.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::fault::{Action, At, FaultLine, Heal, Slower};
+use super::fault::{Action, At, FaultLine, Heal, LOSE_WORDS, Slower};
 use super::model::{Arrivals, DiskSpec, Keys, LinkSpec, Load, Pace, Phase, Scenario, Timers, Work};
 use super::units::{show_duration, show_rate, show_size};
 
@@ -179,8 +179,9 @@ fn action_fields(action: &Action) -> Vec<String> {
         }
         Action::Kill(hosts) | Action::Stop(hosts) | Action::Pause(hosts) | Action::PowerOff { hosts, .. } => {
             fields.push(format!("{word} = {}", list(hosts.iter().map(|host| quoted(&host.value.to_string())))));
-            if let Action::PowerOff { lose_unsynced, torn_write, .. } = action {
-                fields.push(format!("lose = \"{}\"", if *lose_unsynced { "unsynced" } else { "nothing" }));
+            if let Action::PowerOff { lose, torn_write, .. } = action {
+                let word = LOSE_WORDS.iter().find(|(_, known)| known == lose).map_or("unsynced", |(word, _)| word);
+                fields.push(format!("lose = \"{word}\""));
                 fields.extend(torn_write.map(|bytes| format!("torn_write = \"{}\"", show_size(bytes))));
             }
         }

@@ -1,0 +1,238 @@
+//! The hosts of a run and what runs on them.
+//!
+//! [`Cluster`] starts, stops and restarts processes; which is which (`b1`, `c2`, a client) and which node id it has is
+//! decided here once. A scenario of echo loads runs echo servers instead of brokers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use protocol::NodeId;
+use runtime::Env;
+use world::{DiskProfile, HostId, LinkProfile, World};
+
+use crate::checker::{NodeInfo, Setup, TopicInfo};
+use crate::scenario::{DiskSpec, LinkSpec, Scenario};
+
+use super::timers;
+
+/// The node id of c1 less one: controllers that are no brokers count from here.
+const CONTROLLERS_FROM: i32 = 100;
+
+/// The node id of a host of the cluster: b2 is 2, c1 is 101. Clients have none.
+pub fn node_id(host: &str) -> NodeId {
+    let number = |text: &str| text.parse::<i32>().ok();
+    match (host.strip_prefix('b').and_then(number), host.strip_prefix('c').and_then(number)) {
+        (Some(broker), _) => NodeId(broker),
+        (_, Some(controller)) => NodeId(CONTROLLERS_FROM + controller),
+        _ => NodeId::NONE,
+    }
+}
+
+/// The host of a node id.
+pub fn host_of(node: NodeId) -> String {
+    if node.0 > CONTROLLERS_FROM { format!("c{}", node.0 - CONTROLLERS_FROM) } else { format!("b{}", node.0) }
+}
+
+/// What a scenario builds.
+pub fn setup(scenario: &Scenario) -> Setup {
+    let voters = scenario.cluster.controller_hosts();
+    let nodes = scenario.cluster.hosts().into_iter().map(|host| NodeInfo {
+        id: node_id(&host),
+        broker: host.starts_with('b'),
+        controller: voters.contains(&host),
+        host: host.into(),
+    });
+    let topics = scenario.topics.iter().map(|topic| {
+        let own = topic.config.get("min.insync.replicas").and_then(|text| text.parse().ok());
+        let min_isr =
+            own.unwrap_or_else(|| i32::try_from(timers::number(scenario, "min.insync.replicas")).unwrap_or(1));
+        TopicInfo {
+            name: topic.name.value.clone(),
+            partitions: topic.partitions.cast_signed(),
+            replicas: i16::try_from(topic.replicas.value).unwrap_or(i16::MAX),
+            min_isr,
+        }
+    });
+    let (nodes, topics) =
+        if scenario.needs_cluster() { (nodes.collect(), topics.collect()) } else { Default::default() };
+    Setup { nodes, topics, keep: scenario.expect.keep }
+}
+
+/// A link as a scenario wants it, `over` another.
+pub fn link(spec: &LinkSpec, over: LinkProfile) -> LinkProfile {
+    LinkProfile {
+        latency: spec.latency.map_or(over.latency, Duration::from_nanos),
+        jitter: spec.jitter.map_or(over.jitter, Duration::from_nanos),
+        bytes_per_second: spec.mbit_s.map(|mbit_s| mbit_s * 125_000).or(over.bytes_per_second),
+    }
+}
+
+/// A disk as a scenario wants it, `over` another.
+pub fn disk(spec: &DiskSpec, over: DiskProfile) -> DiskProfile {
+    DiskProfile {
+        read: spec.read.map_or(over.read, Duration::from_nanos),
+        write: spec.write.map_or(over.write, Duration::from_nanos),
+        sync: spec.fsync.map_or(over.sync, Duration::from_nanos),
+    }
+}
+
+/// The world's configuration.
+pub fn world_config(scenario: &Scenario) -> world::Config {
+    let base = world::Config::default();
+    world::Config {
+        link: link(&scenario.hardware.link, base.link),
+        disk: disk(&scenario.hardware.disk, base.disk),
+        ..base
+    }
+}
+
+/// The disk of a host, without faults.
+pub fn disk_of(scenario: &Scenario, host: &str) -> DiskProfile {
+    let all = disk(&scenario.hardware.disk, DiskProfile::default());
+    scenario.hardware.hosts.get(host).map_or(all, |(_, spec)| disk(spec, all))
+}
+
+/// The machines of a run.
+pub struct Cluster {
+    world: World,
+    /// Hosts of the cluster by name.
+    nodes: BTreeMap<String, HostId>,
+    /// Hosts of clients by name.
+    clients: BTreeMap<String, HostId>,
+    envs: BTreeMap<String, Env>,
+    program: Box<dyn Program>,
+}
+
+/// What runs on the hosts of a cluster.
+pub trait Program {
+    /// A process of `host` has started.
+    fn start(&mut self, host: &str, env: Env);
+
+    /// Asks the process of `host` to stop in good order.
+    fn stop(&mut self, host: &str);
+
+    /// Whether the process of `host` has stopped in good order.
+    fn has_stopped(&self, host: &str) -> bool;
+}
+
+impl Cluster {
+    /// Adds the hosts of a scenario; nothing runs yet. `named` is told every host.
+    pub fn new(
+        world: &World,
+        scenario: &Scenario,
+        program: Box<dyn Program>,
+        clients: &[String],
+        mut named: impl FnMut(HostId, &str, NodeId),
+    ) -> Self {
+        let mut nodes = BTreeMap::new();
+        for host in scenario.cluster.hosts() {
+            let id = world.add_host(&host);
+            named(id, &host, node_id(&host));
+            nodes.insert(host, id);
+        }
+        let clients = clients
+            .iter()
+            .map(|name| {
+                let id = world.add_host(name);
+                named(id, name, NodeId::NONE);
+                (name.clone(), id)
+            })
+            .collect();
+        let cluster = Self { world: world.clone(), nodes, clients, envs: BTreeMap::new(), program };
+        cluster.hardware(scenario);
+        cluster
+    }
+
+    /// What differs from host to host. A link between two hosts is as slow as the slower of them says.
+    fn hardware(&self, scenario: &Scenario) {
+        let all = link(&scenario.hardware.link, LinkProfile::default());
+        for (name, (spec, disk_spec)) in &scenario.hardware.hosts {
+            let Some(host) = self.nodes.get(name) else { continue };
+            let profile = link(spec, all);
+            for other in self.nodes.values().chain(self.clients.values()).filter(|other| *other != host) {
+                self.world.set_link(*host, *other, profile);
+                self.world.set_link(*other, *host, profile);
+            }
+            if *disk_spec != DiskSpec::default() {
+                self.world.set_disk(*host, DEVICE, disk_of(scenario, name));
+            }
+        }
+    }
+
+    /// The world's number of a host.
+    pub fn id(&self, host: &str) -> Option<HostId> {
+        self.nodes.get(host).or_else(|| self.clients.get(host)).copied()
+    }
+
+    /// Every host of the cluster.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.nodes.keys()
+    }
+
+    /// Starts a process on a host, if none runs there.
+    pub fn start(&mut self, host: &str) -> bool {
+        let Some(id) = self.id(host) else { return false };
+        if self.world.is_running(id) {
+            return false;
+        }
+        let env = self.world.start(id);
+        self.envs.insert(host.to_owned(), env.clone());
+        if self.nodes.contains_key(host) {
+            self.program.start(host, env);
+        }
+        true
+    }
+
+    /// Whether a process runs on a host.
+    pub fn is_up(&self, host: &str) -> bool {
+        self.id(host).is_some_and(|id| self.world.is_running(id))
+    }
+
+    /// The environment of the process that was started last on a host.
+    pub fn env(&self, host: &str) -> Option<&Env> {
+        self.envs.get(host)
+    }
+
+    /// Asks a process to stop in good order.
+    pub fn ask_to_stop(&mut self, host: &str) {
+        self.program.stop(host);
+    }
+
+    /// Whether a process has stopped in good order; its host is free for the next.
+    pub fn has_stopped(&self, host: &str) -> bool {
+        !self.is_up(host) || self.program.has_stopped(host)
+    }
+}
+
+/// The disk device of every node.
+pub const DEVICE: &str = "data";
+
+/// Echo servers.
+#[derive(Debug, Default)]
+pub struct EchoServers;
+
+impl Program for EchoServers {
+    fn start(&mut self, _host: &str, env: Env) {
+        env.spawn_detached("server", super::echo::serve(env.clone()));
+    }
+
+    fn stop(&mut self, _host: &str) {}
+
+    fn has_stopped(&self, _host: &str) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_node_ids_go_both_ways() {
+        for host in ["b1", "b12", "c1", "c3"] {
+            assert_eq!(host_of(node_id(host)), host);
+        }
+        assert!(node_id("writers-1").is_none());
+        assert!(node_id("clients").is_none());
+    }
+}

@@ -1,0 +1,418 @@
+//! The story of a run as it is carried out: phases one after the other, faults at their times, then everything healed.
+//!
+//! [`Driver`] is the only one that starts, ends and hurts hosts. What it did is in [`Driver::windows`] and
+//! [`Driver::faults`]; what it could not do (a leader that was not there) in [`Driver::misses`].
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use runtime::Observation;
+use world::{Fault, FaultId, Link, Lose, Stop, Time, World};
+
+use crate::measure::{FaultSpan, Window};
+use crate::scenario::{Action, At, FaultLine, Heal, LinkTerm, LoseData, Phase, Scenario, Slower};
+
+use super::cluster::{Cluster, disk_of, node_id};
+use super::record::Recorder;
+use super::resolve::Resolver;
+use super::watch::Watch;
+
+/// What is to be done at some time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Todo {
+    /// A fault line of the scenario begins.
+    Begin(usize),
+    /// A fault that lasts, or the time that its hosts are down, ends.
+    End(usize),
+}
+
+/// A fault that was begun: same index as its span.
+struct Active {
+    ids: Vec<FaultId>,
+    /// Hosts that it took down.
+    down: Vec<String>,
+    ended: bool,
+}
+
+/// How often an `until` is looked at, and hosts that were asked to stop.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Carries out a timeline.
+pub struct Driver<'a> {
+    world: World,
+    scenario: &'a Scenario,
+    watch: Arc<Mutex<Watch>>,
+    recorder: Recorder,
+    cluster: Cluster,
+    progress: &'a mut dyn FnMut(u64),
+    /// By time and order of planning.
+    todo: BTreeMap<(u64, usize), Todo>,
+    planned: usize,
+    active: Vec<Active>,
+    stopping: Vec<(String, usize)>,
+    /// The phases as they ran.
+    pub windows: Vec<Window>,
+    /// The faults as they happened.
+    pub faults: Vec<FaultSpan>,
+    /// For each fault: whether it hit the active controller.
+    pub controller_lost: Vec<bool>,
+    /// Faults that found nobody.
+    pub misses: Vec<String>,
+}
+
+impl<'a> Driver<'a> {
+    /// A driver of hosts that run already.
+    pub fn new(
+        world: &World,
+        scenario: &'a Scenario,
+        watch: Arc<Mutex<Watch>>,
+        recorder: Recorder,
+        cluster: Cluster,
+        progress: &'a mut dyn FnMut(u64),
+    ) -> Self {
+        Self {
+            world: world.clone(),
+            scenario,
+            watch,
+            recorder,
+            cluster,
+            progress,
+            todo: BTreeMap::new(),
+            planned: 0,
+            active: Vec::new(),
+            stopping: Vec::new(),
+            windows: Vec::new(),
+            faults: Vec::new(),
+            controller_lost: Vec::new(),
+            misses: Vec::new(),
+        }
+    }
+
+    /// The hosts.
+    pub fn cluster(&mut self) -> &mut Cluster {
+        &mut self.cluster
+    }
+
+    /// Tells that the run has come so far.
+    pub fn tell_progress(&mut self) {
+        let now = self.now();
+        (self.progress)(now);
+    }
+
+    fn now(&self) -> u64 {
+        self.world.now().0
+    }
+
+    fn plan(&mut self, at: u64, todo: Todo) {
+        self.planned += 1;
+        self.todo.insert((at, self.planned), todo);
+    }
+
+    /// Runs all phases, from now on.
+    pub async fn phases(&mut self) {
+        let origin = self.now();
+        let scenario = self.scenario;
+        for (index, fault) in scenario.faults.iter().enumerate() {
+            if let At::Absolute(at) = fault.at.value {
+                self.plan(origin.saturating_add(at), Todo::Begin(index));
+            }
+        }
+        for phase in &scenario.phases {
+            self.phase(phase).await;
+        }
+    }
+
+    async fn phase(&mut self, phase: &Phase) {
+        let start = self.now();
+        let name = &phase.name.value;
+        self.world.observe(None, Observation::Note { what: format!("phase {name} begins") });
+        for (list, paused) in [(&phase.pause, true), (&phase.resume, false)] {
+            for load in list {
+                if let Some(index) = self.scenario.loads.iter().position(|known| known.name.value == load.value) {
+                    self.recorder.set_paused(index, paused);
+                }
+            }
+        }
+        for (index, fault) in self.scenario.faults.iter().enumerate() {
+            if let At::Phase(of, offset) = &fault.at.value
+                && of == name
+            {
+                self.plan(start.saturating_add(*offset), Todo::Begin(index));
+            }
+        }
+        let end = start.saturating_add(phase.length);
+        self.windows.push(Window { name: name.clone(), start_ns: start, end_ns: end, measured: phase.measure });
+        loop {
+            self.due();
+            let now = self.now();
+            if now >= end || (phase.until_no_lag && self.recorder.lag() == 0) {
+                break;
+            }
+            let mut next = end;
+            if let Some(((at, _), _)) = self.todo.first_key_value() {
+                next = next.min(*at);
+            }
+            if phase.until_no_lag || !self.stopping.is_empty() {
+                next = next.min(now + TICK.as_nanos() as u64);
+            }
+            // So that somebody who watches sees it move.
+            next = next.min(now + 1_000_000_000);
+            self.world.sleep_until(Time(next)).await;
+            self.tell_progress();
+        }
+        self.windows.last_mut().expect("pushed above").end_ns = self.now();
+    }
+
+    /// Does what is due.
+    fn due(&mut self) {
+        self.reap();
+        while let Some(((at, number), todo)) = self.todo.first_key_value().map(|(key, todo)| (*key, *todo)) {
+            if at > self.now() {
+                break;
+            }
+            self.todo.remove(&(at, number));
+            match todo {
+                Todo::Begin(index) => self.begin(&self.scenario.faults[index]),
+                Todo::End(index) => self.end(index),
+            }
+        }
+    }
+
+    /// Hosts that have stopped in good order are down now.
+    fn reap(&mut self) {
+        let stopping = std::mem::take(&mut self.stopping);
+        for (host, index) in stopping {
+            if !self.cluster.has_stopped(&host) {
+                self.stopping.push((host, index));
+                continue;
+            }
+            if let Some(id) = self.cluster.id(&host) {
+                self.world.stop(id, Stop::Exit);
+            }
+        }
+    }
+
+    fn begin(&mut self, line: &FaultLine) {
+        let rng = self.world.rng(&format!("fault/{}", line.label));
+        let (applied, hosts, links, lost_controller, led) = {
+            let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut resolver = Resolver { cluster: &self.scenario.cluster, watch: &watch, rng };
+            let hosts = match &line.action {
+                Action::Isolate(term) | Action::SlowDisk { host: term, .. } => resolver.hosts(&term.value),
+                Action::Kill(terms)
+                | Action::Stop(terms)
+                | Action::Pause(terms)
+                | Action::PowerOff { hosts: terms, .. } => resolver.all(terms.iter().map(|term| &term.value)),
+                Action::Cut(_) | Action::SlowLink { .. } | Action::Heal(_) => Vec::new(),
+            };
+            let links = match &line.action {
+                Action::Cut(link) | Action::SlowLink { link, .. } | Action::Heal(Heal::Link(link)) => {
+                    Some(resolver.link(&link.value))
+                }
+                _ => None,
+            };
+            let involved: Vec<&String> = match &links {
+                Some((from, to)) => from.iter().chain(to).collect(),
+                None => hosts.iter().collect(),
+            };
+            let lost = watch.controller.is_some_and(|(_, node)| involved.iter().any(|host| node_id(host) == node));
+            let led: usize = hosts.iter().map(|host| watch.led_by(node_id(host))).sum();
+            let nobody = hosts.is_empty() && links.as_ref().is_none_or(|(from, to)| from.is_empty() || to.is_empty());
+            (!nobody || matches!(line.action, Action::Heal(_)), hosts, links, lost, (led, watch.partitions.len()))
+        };
+        if !applied {
+            self.misses.push(format!("the fault {} found nobody at {:.3}s", line.label, self.now() as f64 / 1e9));
+            return;
+        }
+        if let Action::Heal(heal) = &line.action {
+            self.heal(heal, links.as_ref());
+            return;
+        }
+        let index = self.active.len();
+        let active = self.apply(line, &hosts, links.as_ref(), index);
+        let mut what = describe(line, &hosts, links.as_ref());
+        if !line.action.downs().is_empty() && led.1 > 0 {
+            what.push_str(&format!(" (led {}/{})", led.0, led.1));
+        }
+        let start = self.now();
+        let lasts = if active.down.is_empty() { line.lasts } else { line.restart_after };
+        if let Some(lasts) = lasts {
+            self.plan(start.saturating_add(lasts), Todo::End(index));
+        }
+        self.active.push(active);
+        self.controller_lost.push(lost_controller);
+        let involved = match &links {
+            Some((from, to)) => from.iter().chain(to.iter().filter(|host| !from.contains(host))).cloned().collect(),
+            None => hosts,
+        };
+        self.faults.push(FaultSpan {
+            label: line.label.clone(),
+            kind: line.action.word().to_owned(),
+            what,
+            start_ns: start,
+            end_ns: u64::MAX,
+            hosts: involved,
+            partitions: led.0 as u64,
+        });
+    }
+
+    fn ids(&self, hosts: &[String]) -> Vec<world::HostId> {
+        hosts.iter().filter_map(|host| self.cluster.id(host)).collect()
+    }
+
+    fn link(&self, term: &LinkTerm, sides: &(Vec<String>, Vec<String>)) -> Link {
+        Link { from: self.ids(&sides.0), to: self.ids(&sides.1), both: !term.one_way }
+    }
+
+    fn apply(
+        &mut self,
+        line: &FaultLine,
+        hosts: &[String],
+        links: Option<&(Vec<String>, Vec<String>)>,
+        index: usize,
+    ) -> Active {
+        let mut down = Vec::new();
+        let mut faults = Vec::new();
+        match (&line.action, links) {
+            (Action::Cut(term), Some(sides)) => faults.push(Fault::Cut(self.link(&term.value, sides))),
+            (Action::SlowLink { link: term, latency, jitter, mbit_s }, Some(sides)) => faults.push(Fault::SlowLink {
+                link: self.link(&term.value, sides),
+                latency: latency.map(Duration::from_nanos),
+                jitter: jitter.map(Duration::from_nanos),
+                mbit_s: *mbit_s,
+            }),
+            (Action::Isolate(_), _) => faults.extend(self.ids(hosts).into_iter().map(Fault::Isolate)),
+            (Action::Pause(_), _) => faults.extend(self.ids(hosts).into_iter().map(Fault::Pause)),
+            (Action::Kill(_), _) => {
+                down = hosts.to_vec();
+                faults.extend(self.ids(hosts).into_iter().map(Fault::Kill));
+            }
+            (Action::PowerOff { lose, torn_write, .. }, _) => {
+                down = hosts.to_vec();
+                faults.push(Fault::PowerOff {
+                    hosts: self.ids(hosts),
+                    lose: match lose {
+                        LoseData::Unsynced => Lose::Unsynced,
+                        LoseData::Mix => Lose::Mix,
+                        LoseData::Nothing => Lose::Nothing,
+                    },
+                    torn_write: *torn_write,
+                });
+            }
+            (Action::Stop(_), _) => {
+                down = hosts.to_vec();
+                let what = format!("stop {}", hosts.join(", "));
+                self.world.observe(None, Observation::FaultBegan { label: line.label.clone(), what });
+                for host in hosts {
+                    self.cluster.ask_to_stop(host);
+                    self.stopping.push((host.clone(), index));
+                }
+            }
+            (Action::SlowDisk { read, write, fsync, .. }, _) => {
+                for host in hosts {
+                    let own = disk_of(self.scenario, host);
+                    let slower = |slower: &Option<Slower>, own: Duration| {
+                        slower.map(|slower| match slower {
+                            Slower::Takes(nanos) => Duration::from_nanos(nanos),
+                            Slower::Times(thousandths) => {
+                                let nanos = own.as_nanos() * u128::from(thousandths) / 1_000;
+                                Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+                            }
+                        })
+                    };
+                    faults.extend(self.cluster.id(host).map(|id| Fault::SlowDisk {
+                        host: id,
+                        device: None,
+                        read: slower(read, own.read),
+                        write: slower(write, own.write),
+                        fsync: slower(fsync, own.sync),
+                        x: 1,
+                    }));
+                }
+            }
+            (Action::Heal(_) | Action::Cut(_) | Action::SlowLink { .. }, _) => {}
+        }
+        let ids = faults.into_iter().map(|fault| self.world.apply_as(line.label.clone(), fault)).collect();
+        Active { ids, down, ended: false }
+    }
+
+    /// Ends a fault: heals it, starts its hosts again.
+    fn end(&mut self, index: usize) {
+        if self.active[index].ended {
+            return;
+        }
+        // A host that has not finished stopping is not started over it; look again later.
+        if self.stopping.iter().any(|(_, of)| *of == index) {
+            let later = self.now() + TICK.as_nanos() as u64;
+            self.plan(later, Todo::End(index));
+            return;
+        }
+        self.active[index].ended = true;
+        self.faults[index].end_ns = self.now();
+        for id in self.active[index].ids.clone() {
+            self.world.heal(id);
+        }
+        for host in self.active[index].down.clone() {
+            self.cluster.start(&host);
+        }
+    }
+
+    fn heal(&mut self, heal: &Heal, links: Option<&(Vec<String>, Vec<String>)>) {
+        for index in 0..self.active.len() {
+            let span = &self.faults[index];
+            let wanted = match heal {
+                Heal::All => true,
+                Heal::Label(label) => span.label == label.value,
+                Heal::Link(_) => {
+                    matches!(span.kind.as_str(), "cut" | "slow_link")
+                        && links.is_some_and(|(from, to)| {
+                            span.hosts.iter().all(|host| from.contains(host) || to.contains(host))
+                        })
+                }
+            };
+            if wanted {
+                self.end(index);
+            }
+        }
+    }
+
+    /// Ends every fault and starts every host that is down. Returns once nothing is stopping any more.
+    pub async fn heal_all(&mut self) {
+        self.todo.retain(|_, todo| matches!(todo, Todo::End(_)));
+        // A stop that hangs for a minute is one for the checkers, not for us.
+        for _ in 0..1_200 {
+            self.reap();
+            if self.stopping.is_empty() {
+                break;
+            }
+            self.world.sleep(TICK).await;
+        }
+        self.stopping.clear();
+        for index in 0..self.active.len() {
+            self.end(index);
+        }
+        let names: Vec<String> = self.cluster.names().cloned().collect();
+        for host in names {
+            self.cluster.start(&host);
+        }
+        self.world.observe(None, Observation::Note { what: "everything is healed".to_owned() });
+    }
+}
+
+/// A fault as a scenario would say it, hosts resolved.
+fn describe(line: &FaultLine, hosts: &[String], links: Option<&(Vec<String>, Vec<String>)>) -> String {
+    let word = line.action.word();
+    let side = |list: &[String]| match list {
+        [one] => one.clone(),
+        many => format!("{{{}}}", many.join(", ")),
+    };
+    let way = match &line.action {
+        Action::Cut(link) | Action::SlowLink { link, .. } if link.value.one_way => "->",
+        _ => "|",
+    };
+    match links {
+        Some((from, to)) => format!("{word} {} {way} {}", side(from), side(to)),
+        None => format!("{word} {}", side(hosts)),
+    }
+}

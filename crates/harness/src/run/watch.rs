@@ -1,0 +1,332 @@
+//! What the runner knows from the stream: leaders, the controller, the cluster's state, what was reached, what went wrong.
+//!
+//! [`Watch`] receives every event of the world, stamps it, hands it to the checkers and keeps what faults, reports and
+//! stories need. It never looks into a process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use protocol::{LeaderEpoch, NodeId, Offset, TopicPartition};
+use runtime::observation::{ProcessEnd, QuorumRole};
+use runtime::{Observation, cause::Cause};
+
+use crate::checker::{Checker, Loss, Setup};
+use crate::event::{Stamped, is_milestone};
+use crate::measure::Gauge;
+use crate::report::Crash;
+use crate::scenario::{Reach, ReachKind};
+
+/// A partition as the controller committed it last.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PartitionState {
+    /// Who leads.
+    pub leader: NodeId,
+    /// Since which epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// The state's number.
+    partition_epoch: i32,
+    /// Who is in sync.
+    pub isr: Vec<NodeId>,
+    /// Who has a copy, preferred leader first.
+    pub replicas: Vec<NodeId>,
+}
+
+/// How often something was reached, and when first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Reached {
+    /// How often.
+    pub times: u64,
+    /// When first, ns.
+    pub first_ns: Option<u64>,
+}
+
+impl Reached {
+    fn hit(&mut self, at_ns: u64) {
+        self.times += 1;
+        self.first_ns.get_or_insert(at_ns);
+    }
+}
+
+/// Which hosts' events go into the trace.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TraceOf {
+    /// All.
+    All,
+    /// These.
+    Hosts(Vec<String>),
+}
+
+/// Follows the stream.
+pub struct Watch {
+    /// Numbers events.
+    next_id: u64,
+    /// Names of hosts by the world's number, with their node ids.
+    hosts: BTreeMap<u32, (Arc<str>, NodeId)>,
+    world_name: Arc<str>,
+    checkers: Vec<Box<dyn Checker>>,
+    /// Every partition that the controller has committed.
+    pub partitions: BTreeMap<TopicPartition, PartitionState>,
+    /// The quorum's leader with the highest epoch seen.
+    pub controller: Option<(LeaderEpoch, NodeId)>,
+    /// Brokers whose last committed state is unfenced.
+    pub unfenced: BTreeMap<NodeId, bool>,
+    /// Quorum elections: one entry for each new leader, ns.
+    pub elections: Vec<u64>,
+    /// Candidacies: (epoch, ns), to tell split votes.
+    pub candidacies: Vec<u64>,
+    /// The cluster's state over time.
+    pub gauges: Vec<Gauge>,
+    /// What the scenario wants to reach.
+    reach: Vec<(Reach, Reached)>,
+    /// From when on reaching counts, ns: what happens while the cluster forms does not.
+    counts_from_ns: u64,
+    /// Rare events, for stories.
+    pub milestones: Vec<Stamped>,
+    /// Processes that ended by themselves.
+    pub crashes: Vec<Crash>,
+    /// Losses by power failures.
+    pub losses: Vec<Loss>,
+    /// Log ends by node and partition, to see what a power failure took.
+    ends: BTreeMap<(NodeId, TopicPartition), Offset>,
+    /// Nodes that lost power and have not opened their logs since.
+    lost_power: BTreeMap<NodeId, bool>,
+    /// Lines of the trace, if wanted.
+    trace: Option<(TraceOf, Vec<String>)>,
+    /// Acknowledged produce requests seen at leaders, with any acks.
+    pub acknowledged_batches: u64,
+}
+
+impl Watch {
+    /// A watch over a cluster. `hosts` are added as they are made.
+    pub fn new(checkers: Vec<Box<dyn Checker>>, reach: &[Reach], trace: Option<TraceOf>) -> Self {
+        Self {
+            next_id: 0,
+            hosts: BTreeMap::new(),
+            world_name: Arc::from("world"),
+            checkers,
+            partitions: BTreeMap::new(),
+            controller: None,
+            unfenced: BTreeMap::new(),
+            elections: Vec::new(),
+            candidacies: Vec::new(),
+            gauges: Vec::new(),
+            reach: reach.iter().map(|reach| (reach.clone(), Reached::default())).collect(),
+            counts_from_ns: u64::MAX,
+            milestones: Vec::new(),
+            crashes: Vec::new(),
+            losses: Vec::new(),
+            ends: BTreeMap::new(),
+            lost_power: BTreeMap::new(),
+            trace: trace.map(|of| (of, Vec::new())),
+            acknowledged_batches: 0,
+        }
+    }
+
+    /// Says what a host is called and which node it is.
+    pub fn name_host(&mut self, number: u32, name: &str, node: NodeId) {
+        self.hosts.insert(number, (Arc::from(name), node));
+    }
+
+    /// From `at_ns` on, what is reached counts.
+    pub fn count_from(&mut self, at_ns: u64) {
+        self.counts_from_ns = at_ns;
+    }
+
+    /// What was reached, in the scenario's order.
+    pub fn reached(&self) -> impl Iterator<Item = (&Reach, Reached)> {
+        self.reach.iter().map(|(reach, reached)| (reach, *reached))
+    }
+
+    /// Takes the checkers out, to let them judge.
+    pub fn take_checkers(&mut self) -> Vec<Box<dyn Checker>> {
+        std::mem::take(&mut self.checkers)
+    }
+
+    /// Takes the trace.
+    pub fn take_trace(&mut self) -> Vec<String> {
+        self.trace.take().map_or_else(Vec::new, |(_, lines)| lines)
+    }
+
+    /// The leader of a partition, if it has one.
+    pub fn leader(&self, partition: &TopicPartition) -> Option<NodeId> {
+        self.partitions.get(partition).map(|state| state.leader).filter(|leader| !leader.is_none())
+    }
+
+    /// How many partitions `node` leads.
+    pub fn led_by(&self, node: NodeId) -> usize {
+        self.partitions.values().filter(|state| state.leader == node).count()
+    }
+
+    /// Takes an event of the world.
+    pub fn event(&mut self, event: &world::Event) {
+        self.next_id += 1;
+        let (host, node) = match event.host.and_then(|host| self.hosts.get(&host.0)) {
+            Some((name, node)) => (Arc::clone(name), *node),
+            None => (Arc::clone(&self.world_name), NodeId::NONE),
+        };
+        let Cause(cause) = event.cause;
+        let stamped = Stamped { id: event.id, at_ns: event.at.0, host, node, cause, what: event.what.clone() };
+        self.follow(&stamped);
+        for checker in &mut self.checkers {
+            checker.observe(&stamped);
+        }
+        if let Some((of, lines)) = &mut self.trace
+            && match of {
+                TraceOf::All => true,
+                TraceOf::Hosts(hosts) => hosts.iter().any(|host| **host == *stamped.host),
+            }
+        {
+            lines.push(crate::report::trace_line(&stamped));
+        }
+        if is_milestone(&stamped.what) {
+            self.milestones.push(stamped);
+        }
+    }
+
+    fn hit(&mut self, kind: ReachKind, partition: Option<&TopicPartition>, at_ns: u64) {
+        if at_ns < self.counts_from_ns {
+            return;
+        }
+        for (reach, reached) in &mut self.reach {
+            let here = reach.kind == kind
+                && match (partition, &reach.topic) {
+                    (_, None) => true,
+                    (None, Some(_)) => false,
+                    (Some(partition), Some(topic)) => {
+                        partition.topic == topic.as_str()
+                            && reach.partition.is_none_or(|number| number == partition.partition)
+                    }
+                };
+            if here {
+                reached.hit(at_ns);
+            }
+        }
+    }
+
+    fn follow(&mut self, event: &Stamped) {
+        let at_ns = event.at_ns;
+        match &event.what {
+            Observation::PartitionCommitted {
+                partition, leader, leader_epoch, partition_epoch, isr, replicas, ..
+            } => {
+                let old = self.partitions.get(partition);
+                if old.is_some_and(|old| old.partition_epoch >= partition_epoch.0) {
+                    return;
+                }
+                let (changed, shrunk, expanded) = match old {
+                    None => (false, false, false),
+                    Some(old) => (
+                        old.leader != *leader && !leader.is_none(),
+                        old.isr.iter().any(|node| !isr.contains(node)),
+                        isr.iter().any(|node| !old.isr.contains(node)),
+                    ),
+                };
+                for (kind, hit) in [
+                    (ReachKind::LeaderChanged, changed),
+                    (ReachKind::IsrShrunk, shrunk),
+                    (ReachKind::IsrExpanded, expanded),
+                ] {
+                    if hit {
+                        self.hit(kind, Some(partition), at_ns);
+                    }
+                }
+                self.partitions.insert(
+                    partition.clone(),
+                    PartitionState {
+                        leader: *leader,
+                        leader_epoch: *leader_epoch,
+                        partition_epoch: partition_epoch.0,
+                        isr: isr.clone(),
+                        replicas: replicas.clone(),
+                    },
+                );
+                self.gauge(at_ns);
+            }
+            Observation::BrokerCommitted { broker, fenced, .. } => {
+                self.unfenced.insert(*broker, !*fenced);
+                if *fenced {
+                    self.hit(ReachKind::Fenced, None, at_ns);
+                }
+            }
+            Observation::QuorumState { role, epoch, .. } => match role {
+                QuorumRole::Leader if self.controller.is_none_or(|(known, _)| *epoch > known) => {
+                    if self.controller.is_some_and(|(_, node)| node != event.node) {
+                        self.hit(ReachKind::ControllerChanged, None, at_ns);
+                    }
+                    self.controller = Some((*epoch, event.node));
+                    self.elections.push(at_ns);
+                }
+                QuorumRole::Candidate => self.candidacies.push(at_ns),
+                _ => {}
+            },
+            Observation::Truncated { partition, from, to, .. } => {
+                if to < from {
+                    self.hit(ReachKind::Truncated, Some(partition), at_ns);
+                }
+                self.ends.insert((event.node, partition.clone()), *to);
+            }
+            Observation::Appended { partition, last, .. } => self.appended(event.node, partition, last.plus(1)),
+            Observation::LogOpened { partition, end, .. } => {
+                let key = (event.node, partition.clone());
+                let before = self.ends.insert(key, *end);
+                if let Some(before) = before
+                    && self.lost_power.get(&event.node).copied().unwrap_or(false)
+                    && *end < before
+                {
+                    let (from, to) = (*end, before);
+                    self.losses.push(Loss { node: event.node, partition: partition.clone(), from, to, at_ns });
+                }
+            }
+            Observation::ProcessEnded { how, why } => match how {
+                ProcessEnd::PowerLost => {
+                    self.lost_power.insert(event.node, true);
+                }
+                ProcessEnd::Panicked => {
+                    let (host, message) = (event.host.to_string(), format!("panicked: {why}"));
+                    self.crashes.push(Crash { at_ns, host, message });
+                }
+                ProcessEnd::Killed | ProcessEnd::Exited => {
+                    self.lost_power.insert(event.node, false);
+                }
+            },
+            Observation::Fatal { why } => {
+                self.crashes.push(Crash { at_ns, host: event.host.to_string(), message: format!("gave up: {why}") });
+            }
+            Observation::Acknowledged { .. } => self.acknowledged_batches += 1,
+            _ => {}
+        }
+    }
+
+    /// Without a copy of the key for each batch.
+    fn appended(&mut self, node: NodeId, partition: &TopicPartition, end: Offset) {
+        match self.ends.get_mut(&(node, partition.clone())) {
+            Some(known) => *known = end,
+            None => {
+                self.ends.insert((node, partition.clone()), end);
+            }
+        }
+    }
+
+    fn gauge(&mut self, at_ns: u64) {
+        let mut gauge = Gauge { at_ns, isr_min: u32::MAX, ..Gauge::default() };
+        for state in self.partitions.values() {
+            gauge.leaderless += u32::from(state.leader.is_none());
+            gauge.under_replicated += u32::from(state.isr.len() < state.replicas.len());
+            gauge.isr_min = gauge.isr_min.min(u32::try_from(state.isr.len()).unwrap_or(u32::MAX));
+        }
+        match self.gauges.last_mut() {
+            Some(last) if last.at_ns == at_ns => *last = gauge,
+            _ => self.gauges.push(gauge),
+        }
+    }
+}
+
+/// Whether every partition of the setup has a leader and a full ISR.
+pub fn is_whole(watch: &Watch, setup: &Setup) -> bool {
+    setup.partitions().all(|partition| {
+        watch
+            .partitions
+            .get(&partition)
+            .is_some_and(|state| !state.leader.is_none() && state.isr.len() == state.replicas.len())
+    })
+}

@@ -1,0 +1,123 @@
+//! The program from outside: what it prints, what it leaves behind, how it ends.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn simctl(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_simctl"));
+    command.current_dir(repository()).env("NO_COLOR", "1").args(arguments);
+    command.output().expect("the program was built")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Every file of a run but what differs from run to run.
+#[expect(clippy::disallowed_methods, reason = "a test of what was written")]
+fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut list = Vec::new();
+    for name in [
+        "result.json",
+        "summary.txt",
+        "scenario.resolved.toml",
+        "timeseries.csv",
+        "phases.csv",
+        "faults.csv",
+        "slo.csv",
+        "plots/throughput.svg",
+        "plots/latency.svg",
+    ] {
+        list.push((
+            name.to_owned(),
+            std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}")),
+        ));
+    }
+    list
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace_and_files_in_two_processes_traced_or_not() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let run = |out: &Path, more: &[&str]| {
+        let mut arguments = vec!["run", "scenarios/echo.toml", "--seed", "7", "--out", out.to_str().unwrap()];
+        arguments.extend(more);
+        simctl(&arguments)
+    };
+    let one = run(folders[0].path(), &[]);
+    let two = run(folders[1].path(), &["--trace"]);
+    assert_eq!(one.status.code(), Some(0), "{}", text(&one.stderr));
+    let (one, two) = (text(&one.stdout), text(&two.stdout));
+    assert_eq!(one.lines().last(), two.lines().last(), "the command that repeats the run names its hash");
+    assert!(one.lines().last().unwrap().starts_with("again  simctl run scenarios/echo.toml --seed 7 --expect trace:"));
+    assert_eq!(files(&folders[0].path().join("echo/7")), files(&folders[1].path().join("echo/7")));
+    assert!(folders[1].path().join("echo/7/trace.jsonl").exists());
+    for line in one.lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+}
+
+#[test]
+fn another_trace_than_expected_ends_with_5() {
+    let out = tempfile::tempdir().unwrap();
+    let out = out.path().to_str().unwrap();
+    let run = simctl(&["run", "scenarios/echo.toml", "--seed", "7", "--expect", "trace:00000000", "-q", "--out", out]);
+    assert_eq!(run.status.code(), Some(5), "{}", text(&run.stdout));
+}
+
+#[test]
+fn several_seeds_are_several_processes_and_one_summary() {
+    let out = tempfile::tempdir().unwrap();
+    let run = simctl(&["run", "scenarios/echo.toml", "--seed", "1..4", "--out", out.path().to_str().unwrap()]);
+    let said = text(&run.stdout);
+    assert_eq!(run.status.code(), Some(0), "{said}{}", text(&run.stderr));
+    assert!(said.starts_with("3 runs: 3 passed, 0 failed"), "{said}");
+    assert!(said.ends_with("again  simctl run scenarios/echo.toml --seed 1..4\n"), "{said}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test writes what it lets the program read")]
+fn what_cannot_be_run_ends_with_2_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let binary = folder.path().join("core.toml");
+    std::fs::write(&binary, [0xff, 0xfe, 0, 1]).unwrap();
+    let misspelt = folder.path().join("misspelt.toml");
+    std::fs::write(&misspelt, "schema = 1\nname = \"x\"\nabuot = \"y\"\n").unwrap();
+    let files = ["nosuch.toml", "scenarios", binary.to_str().unwrap(), misspelt.to_str().unwrap()];
+    let words = ["there is no such file", "this is a folder", "not UTF-8", "did you mean `about`?"];
+    for (file, words) in files.iter().zip(words) {
+        let run = simctl(&["run", file]);
+        let said = text(&run.stderr);
+        assert_eq!(run.status.code(), Some(2), "{said}");
+        assert!(said.contains(words), "{said}");
+        assert!(said.contains("nothing was run"), "{said}");
+    }
+    for arguments in [&["run"][..], &["run", "x", "--seed", "y"], &["run", "x", "--plant", "y"], &["walk"]] {
+        assert_eq!(simctl(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn every_scenario_in_the_repository_is_good() {
+    let list = simctl(&["list"]);
+    let said = text(&list.stdout);
+    assert!(list.stderr.is_empty(), "{}", text(&list.stderr));
+    for line in said.lines().filter(|line| line.starts_with("scenarios/")) {
+        let file = line.split_whitespace().next().unwrap();
+        let check = simctl(&["check", file]);
+        assert_eq!(check.status.code(), Some(0), "{}", text(&check.stderr));
+        assert!(check.stderr.is_empty(), "{file} has warnings:\n{}", text(&check.stderr));
+    }
+}
+
+#[test]
+fn help_teaches_by_examples() {
+    for arguments in [&["--help"][..], &["run", "--help"], &["check", "--help"], &["list", "--help"]] {
+        let said = text(&simctl(arguments).stdout);
+        assert!(said.contains("Examples:\n  simctl "), "{said}");
+    }
+}
