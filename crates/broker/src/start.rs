@@ -174,6 +174,7 @@ impl Parts<'_> {
                 env: self.env,
                 config: self.config,
                 release,
+                cluster_id: identity.cluster_id,
                 log_dirs: vec![identity.directory_id],
                 previous_epoch: startup.clean.unwrap_or(BrokerEpoch::NONE),
                 quorum,
@@ -194,7 +195,7 @@ impl Parts<'_> {
     }
 
     fn controller(&mut self, common: &Common, quorum: quorum::Handle) -> Result<quorum::HostCallback, StartError> {
-        let (controller, host) = controller::start(self.env, self.config);
+        let (controller, host) = controller::start(self.env, self.config, common.cluster_id);
         controller.attach(quorum.clone());
         let listener = self.config.controller_listener().ok_or(StartError::NoListener { role: "controller" })?;
         let rpc = controller::rpc::Rpc {

@@ -89,7 +89,7 @@ async fn start(env: Env, id: i32) -> Node {
     let opened = quorum::open(&env, &config, &dir, &properties).await.expect("a readable log");
     let quorum = opened.handle();
     let image = ImageCell::new();
-    let (controller, host) = controller::start(&env, &config);
+    let (controller, host) = controller::start(&env, &config, config.cluster_id);
     let lifecycle: Arc<Mutex<Option<lifecycle::Handle>>> = Arc::default();
     let subscriber = {
         let lifecycle = Arc::clone(&lifecycle);
@@ -107,6 +107,7 @@ async fn start(env: Env, id: i32) -> Node {
         env: &env,
         config: &config,
         release: &release,
+        cluster_id: config.cluster_id,
         log_dirs: vec![directory],
         previous_epoch: BrokerEpoch::NONE,
         quorum: quorum.clone(),
@@ -140,7 +141,7 @@ struct Tank {
     hosts: Vec<HostId>,
     nodes: Arc<Mutex<Vec<Option<Node>>>>,
     client: Env,
-    seen: Arc<Mutex<Vec<(u64, Option<HostId>, Observation)>>>,
+    seen: Arc<Mutex<Vec<Observation>>>,
 }
 
 impl Tank {
@@ -152,7 +153,7 @@ impl Tank {
         let seen: Arc<Mutex<Vec<_>>> = Arc::default();
         let log = Arc::clone(&seen);
         world.on_event(Box::new(move |event| {
-            log.lock().expect("one thread").push((event.at.0, event.host, event.what.clone()));
+            log.lock().expect("one thread").push(event.what.clone());
         }));
         let tank = Self { world, hosts, nodes: Arc::new(Mutex::new(vec![None, None, None])), client, seen };
         for id in 1..=3 {
@@ -240,7 +241,7 @@ impl Tank {
     }
 
     fn count(&self, wanted: impl Fn(&Observation) -> bool) -> usize {
-        self.seen.lock().expect("one thread").iter().filter(|(_, _, what)| wanted(what)).count()
+        self.seen.lock().expect("one thread").iter().filter(|what| wanted(what)).count()
     }
 }
 

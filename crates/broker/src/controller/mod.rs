@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use metadata::controller::{self as machine, Effect, Effects, Event, Replies, Request, RequestId, Response, bootstrap};
 use metadata::{Controller, configs};
-use protocol::{ErrorCode, MetadataRecord, Monotonic, Str};
+use protocol::{ErrorCode, MetadataRecord, Monotonic, Str, Uuid};
 use runtime::{Env, Inbox, Post, inbox};
 use tokio::sync::oneshot;
 
@@ -43,12 +43,12 @@ enum Message {
     Request { request: Request, reply: oneshot::Sender<Response> },
 }
 
-/// What the machine is told, from this node's properties.
-pub fn machine_config(config: &Config) -> machine::Config {
+/// What the machine is told, from this node's properties and those of its log directory.
+pub fn machine_config(config: &Config, cluster_id: Uuid) -> machine::Config {
     let numbers = &config.numbers;
     let positive = |ms: i64| (ms > 0).then(|| Config::ms(ms));
     machine::Config {
-        cluster_id: Str::from(config.cluster_id.to_string()),
+        cluster_id: Str::from(cluster_id.to_string()),
         session_timeout: Config::ms(numbers.broker_session_timeout_ms),
         idle_interval: positive(numbers.metadata_max_idle_interval_ms),
         leader_imbalance_check_interval: positive(
@@ -79,12 +79,12 @@ fn topic_defaults(config: &Config) -> BTreeMap<Str, Str> {
 }
 
 /// Starts the controller's task. The callback is for the quorum, whose handle must then be [attached](Handle::attach).
-pub fn start(env: &Env, config: &Config) -> (Handle, HostCallback) {
+pub fn start(env: &Env, config: &Config, cluster_id: Uuid) -> (Handle, HostCallback) {
     // Unbounded: the quorum may not wait, and each connection bounds its own requests.
     let (post, inbox) = inbox(usize::MAX);
     let driver = Driver {
         env: env.clone(),
-        machine: Controller::new(machine_config(config), env.rng("controller")),
+        machine: Controller::new(machine_config(config, cluster_id), env.rng("controller")),
         quorum: None,
         askers: BTreeMap::new(),
         next_id: 0,

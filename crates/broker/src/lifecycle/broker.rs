@@ -72,7 +72,7 @@ impl Life {
         let listeners = config.advertised_listeners.iter();
         let registration = BrokerRegistrationRequest {
             broker_id: config.node_id.0,
-            cluster_id: Str::from(config.cluster_id.to_string()),
+            cluster_id: Str::from(start.cluster_id.to_string()),
             incarnation_id: Uuid(incarnation),
             listeners: listeners
                 .filter(|listener| listener.name != config.controller_listener_name)
@@ -145,7 +145,6 @@ impl Life {
             if self.env.now().mono >= give_up {
                 let why = format!("failed to register within {:?}: {problem}", self.registration_timeout);
                 tracing::error!(%why, "the broker gives up");
-                self.env.observe(Observation::Fatal { why: why.clone() });
                 (self.on_fatal)(why);
                 return false;
             }

@@ -151,6 +151,8 @@ pub struct Start<'a> {
     pub config: &'a Config,
     /// What this build speaks.
     pub release: &'a Release,
+    /// The cluster that the log directory belongs to.
+    pub cluster_id: Uuid,
     /// Ids of the log directories (`directory.id` of their `meta.properties`).
     pub log_dirs: Vec<Uuid>,
     /// The epoch of the last registration if the broker was stopped cleanly, else [`BrokerEpoch::NONE`].
