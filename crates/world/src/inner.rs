@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::task::Waker;
 
 use runtime::observation::ProcessEnd;
-use runtime::{Completion, DiskResult, Observation, OpenFile, cause::Cause};
+use runtime::{Completion, DiskResult, Observation, cause::Cause};
 
 use crate::clock::HostClock;
 use crate::disk::{Device, DiskProfile};
@@ -138,8 +138,6 @@ pub(crate) enum Garbage {
     Completion(Completion, Option<DiskResult>),
     Event(Scheduled),
     Node(Arc<Node>),
-    File(OpenFile),
-    Any(Arc<dyn std::any::Any + Send + Sync>),
 }
 
 impl Out {
@@ -159,8 +157,6 @@ pub(crate) struct Inner {
     pub trace: Trace,
     pub counters: Counters,
     pub out: Out,
-    /// Events that subscribers caused while they were shown others.
-    pub later: Vec<Event>,
     /// Whether anybody subscribed.
     pub observed: bool,
     pub disk_profile: DiskProfile,
@@ -210,15 +206,19 @@ impl Inner {
         self.current
     }
 
-    /// Takes in an observation.
-    pub fn observe(&mut self, host: Option<HostId>, cause: Cause, what: Observation) {
+    /// Takes in an observation; to be shown if anybody subscribed.
+    pub fn stamp(&mut self, host: Option<HostId>, cause: Cause, what: Observation) -> Option<Event> {
         use std::hash::Hash;
         self.counters.observations += 1;
         let id = self.trace.event(self.now, host.map_or(NOBODY, |host| host.0), Kind::Observed as u8, 0);
         what.hash(&mut self.trace);
-        if self.observed {
-            self.out.events.push(Event { id, at: Time(self.now), host, cause, what });
-        }
+        self.observed.then(|| Event { id, at: Time(self.now), host, cause, what })
+    }
+
+    /// Takes in an observation, to be shown once the lock is free.
+    pub fn observe(&mut self, host: Option<HostId>, cause: Cause, what: Observation) {
+        let event = self.stamp(host, cause, what);
+        self.out.events.extend(event);
     }
 
     pub fn wake(&mut self, waker: Option<Waker>) {
@@ -291,7 +291,13 @@ impl Inner {
         if !machine_stays {
             state.up = false;
         }
-        let Some(process) = state.process.take() else { return };
+        let Some(process) = state.process.take() else {
+            if !machine_stays {
+                // What an older process left to the machine goes with it.
+                self.close_all(host, 0, false);
+            }
+            return;
+        };
         // First dead for the world, then for the executor: destructors run later, in any order, and find nothing.
         process.alive.store(false, std::sync::atomic::Ordering::Relaxed);
         state.last_end = Some(end.clone());

@@ -7,7 +7,7 @@ use std::task::Waker;
 
 use protocol::{Monotonic, Now};
 use rand_chacha::ChaCha8Rng;
-use runtime::{Address, Connection, Host, Observation, RawDisk, RawListener, TaskHandle, TimerId, cause};
+use runtime::{Address, Connection, Host, Observation, RawDisk, RawListener, TaskHandle, TimerId};
 
 use crate::clock::HostClock;
 use crate::disk::SimDisk;
@@ -109,7 +109,7 @@ impl Host for Process {
 
     fn observe(&self, what: Observation) {
         if self.is_alive() {
-            self.world.with(|inner| inner.observe(Some(self.host), cause::current(), what));
+            self.world.observe(Some(self.host), what);
         }
     }
 

@@ -57,6 +57,9 @@ struct Shared {
     now: AtomicU64,
     spawner: Spawner,
     subscribers: Mutex<Vec<Subscriber>>,
+    /// Events that subscribers caused while they were shown others.
+    later: Mutex<Vec<Event>>,
+    has_later: AtomicBool,
     stalled: AtomicBool,
     main: Mutex<Option<Waker>>,
 }
@@ -122,7 +125,6 @@ impl World {
                 trace: Trace::new(streams.seed),
                 counters: Counters::default(),
                 out: Out::default(),
-                later: Vec::new(),
                 observed: false,
                 disk_profile: config.disk,
                 current: 0,
@@ -130,6 +132,8 @@ impl World {
             now: AtomicU64::new(0),
             spawner,
             subscribers: Mutex::default(),
+            later: Mutex::default(),
+            has_later: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             main: Mutex::default(),
         }))
@@ -294,7 +298,9 @@ impl World {
 
     /// Tells that something happened to the world, or to `host` from outside.
     pub fn observe(&self, host: Option<HostId>, what: Observation) {
-        self.with(|inner| inner.observe(host, cause::current(), what));
+        if let Some(event) = self.with(|inner| inner.stamp(host, cause::current(), what)) {
+            self.publish(std::iter::once(event));
+        }
     }
 
     /// The hash over everything so far.
@@ -405,26 +411,24 @@ impl World {
 
     /// Shows events to the subscribers. What a subscriber does to the world is shown after it has returned.
     fn publish(&self, events: impl Iterator<Item = Event>) {
-        let mut events: Vec<Event> = events.collect();
         let mut subscribers = match self.0.subscribers.try_lock() {
             Ok(subscribers) => subscribers,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => {
                 // A subscriber did this: the call that shows events now takes it up.
-                let mut inner = self.0.inner.lock().unwrap_or_else(PoisonError::into_inner);
-                inner.later.append(&mut events);
+                self.0.later.lock().unwrap_or_else(PoisonError::into_inner).extend(events);
+                self.0.has_later.store(true, Relaxed);
                 return;
             }
         };
-        loop {
-            for event in events.drain(..) {
+        for event in events {
+            subscribers.iter_mut().for_each(|subscriber| subscriber(&event));
+        }
+        while self.0.has_later.swap(false, Relaxed) {
+            let later = std::mem::take(&mut *self.0.later.lock().unwrap_or_else(PoisonError::into_inner));
+            for event in later {
                 subscribers.iter_mut().for_each(|subscriber| subscriber(&event));
             }
-            let mut inner = self.0.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            if inner.later.is_empty() {
-                return;
-            }
-            std::mem::swap(&mut inner.later, &mut events);
         }
     }
 

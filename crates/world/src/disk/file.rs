@@ -83,8 +83,13 @@ impl File {
             });
         }
         let layer = self.layers.back_mut().expect("just made");
-        let (content, covered) = (&self.content, &mut layer.covered);
-        layer.dirty.add(from, to, |from, to| covered.overlay(content.copy(from, to)));
+        let (content, covered, len) = (&self.content, &mut layer.covered, self.len);
+        layer.dirty.add(from, to, |from, to| {
+            // Nothing lies beyond the end.
+            if from < len {
+                covered.overlay(content.copy(from, to));
+            }
+        });
     }
 
     /// A sync was submitted: it covers all that is here now.

@@ -130,7 +130,8 @@ impl SimDisk {
 impl RawDisk for SimDisk {
     fn submit(&self, op: DiskOp, done: Completion) {
         if self.alive.load(Relaxed) {
-            self.world.with(|inner| inner.submit(&self.world, self, op, done));
+            // The last handle of a file may go here: it is dropped with the lock free.
+            drop(self.world.with(|inner| inner.submit(&self.world, self, op, done)));
         }
     }
 }
@@ -153,7 +154,13 @@ impl Inner {
         state.devices.get_mut(device).expect("just made")
     }
 
-    fn submit(&mut self, world: &World, disk: &SimDisk, op: DiskOp, done: Completion) {
+    fn submit(
+        &mut self,
+        world: &World,
+        disk: &SimDisk,
+        op: DiskOp,
+        done: Completion,
+    ) -> Option<(OpenFile, Arc<SimFile>)> {
         let now = self.now;
         self.counters.disk_ops += 1;
         let device = self.device_mut(disk.host, &disk.device);
@@ -254,14 +261,10 @@ impl Inner {
             Cost::Write => self.counters.bytes_written += bytes,
             Cost::Sync => self.counters.syncs += 1,
         }
-        if let Some((open, sim)) = file {
-            // Dropped once the lock is free: it may be the last handle.
-            self.out.garbage.push(Garbage::File(open));
-            self.out.garbage.push(Garbage::Any(sim));
-        }
         let (host, start, device) = (disk.host, disk.start, Arc::clone(&disk.device));
         let event = DiskEvent { host, start, device, boot, syncs, code, bytes, done, result };
         self.heap.push(at, Scheduled::Disk(Box::new(event)));
+        file
     }
 
     pub fn disk_done(&mut self, event: DiskEvent) {
