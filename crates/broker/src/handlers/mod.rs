@@ -6,6 +6,7 @@
 pub mod api_versions;
 pub mod describe_cluster;
 pub mod fetch;
+pub mod find_coordinator;
 pub mod list_offsets;
 mod lookup;
 pub mod metadata;
