@@ -14,6 +14,7 @@ use super::source::address;
 use super::task::{Shard, Slot};
 use super::{owner, rules};
 use crate::image::ImageChanged;
+use crate::quorum::METADATA_TOPIC;
 
 impl Shard {
     pub(super) fn image_changed(&mut self, changed: &ImageChanged) {
@@ -157,6 +158,10 @@ impl Shard {
         let storage = self.storage.clone();
         for found in &storage.startup.partitions {
             if owner(&found.partition.topic, found.partition.partition, self.count) != self.index {
+                continue;
+            }
+            // The quorum's log lies beside the partitions and is no shard's.
+            if found.partition.topic == METADATA_TOPIC {
                 continue;
             }
             let assigned = image.topic_named(&found.partition.topic).is_some_and(|topic| {
