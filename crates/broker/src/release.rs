@@ -56,6 +56,7 @@ impl Release {
                 ApiKey::Fetch,
                 ApiKey::ListOffsets,
                 ApiKey::Metadata,
+                ApiKey::FindCoordinator,
                 ApiKey::ApiVersions,
                 ApiKey::CreateTopics,
                 ApiKey::OffsetForLeaderEpoch,

@@ -76,6 +76,9 @@ impl Service for BrokerService {
             ApiKey::ApiVersions => self.common.api_versions(&self.common.release.broker_apis, &context, &frame),
             ApiKey::Metadata => decoded(&context, &frame, |request| self.metadata(&context, &request)),
             ApiKey::DescribeCluster => decoded(&context, &frame, |request| self.describe_cluster(&context, &request)),
+            ApiKey::FindCoordinator => decoded(&context, &frame, |request| {
+                context.answer(&handlers::find_coordinator::handle(&request, context.api_version))
+            }),
             ApiKey::CreateTopics => self.lifecycle.forward(&context, &frame),
             other => {
                 tracing::error!(api = %other, "served by the listener, known to no handler");
