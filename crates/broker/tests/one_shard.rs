@@ -249,6 +249,7 @@ async fn start(env: &Env) -> (Server, Connection) {
             previous_epoch: BrokerEpoch::NONE,
             quorum,
             image: image.clone(),
+            cluster_id: Uuid::from_halves(2, 2),
         },
         Box::new(|_| ()),
     );
