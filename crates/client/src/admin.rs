@@ -1,7 +1,7 @@
 //! Single questions, with retries.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig};
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -103,28 +103,14 @@ pub struct ClusterDescription {
 #[derive(Debug)]
 pub struct Admin {
     cluster: Cluster,
-    random: std::sync::Mutex<ChaCha8Rng>,
-}
-
-/// How an attempt ended.
-enum Attempt<T> {
-    Done(T),
-    Refused(AdminError),
-    /// Worth another one.
-    Again(String),
-}
-
-impl<T> From<ClusterError> for Attempt<T> {
-    fn from(error: ClusterError) -> Self {
-        Self::Again(error.to_string())
-    }
+    random: Mutex<ChaCha8Rng>,
 }
 
 impl Admin {
     /// An admin.
     pub fn new(env: &Env, config: ClientConfig) -> Self {
         let random = env.rng(&format!("admin {}", config.client_id));
-        Self { cluster: Cluster::new(env, config), random: std::sync::Mutex::new(random) }
+        Self { cluster: Cluster::new(env, config), random: Mutex::new(random) }
     }
 
     /// The view of the cluster.
@@ -138,21 +124,24 @@ impl Admin {
         let mut results = BTreeMap::new();
         let mut left: Vec<&NewTopic> = topics.iter().collect();
         let mut maybe_made = false;
-        let outcome = self
-            .until(async |_deadline| match self.create_once(&left).await {
-                Ok(response) => {
-                    let why = settle(&response, &mut left, &mut results, maybe_made);
-                    if left.is_empty() { Attempt::Done(()) } else { Attempt::Again(why) }
-                }
-                Err(error) => {
+        let mut attempts = Attempts::new(self);
+        let error = loop {
+            let why = match attempts.within(self.create_once(&left)).await {
+                Ok(Ok(response)) => settle(&response, &mut left, &mut results, maybe_made),
+                Ok(Err(error)) => {
                     maybe_made |= !matches!(&error, ClusterError::Rpc(error) if !error.may_have_been_sent());
-                    error.into()
+                    error.to_string()
                 }
-            })
-            .await;
-        if let Err(error) = outcome {
-            results.extend(left.iter().map(|topic| (topic.name.clone(), Err(error.clone()))));
-        }
+                Err(error) => break error,
+            };
+            if left.is_empty() {
+                return results;
+            }
+            if let Err(error) = attempts.again(why).await {
+                break error;
+            }
+        };
+        results.extend(left.iter().map(|topic| (topic.name.clone(), Err(error.clone()))));
         results
     }
 
@@ -167,52 +156,51 @@ impl Admin {
 
     /// The cluster, its controller and its brokers.
     pub async fn describe_cluster(&self) -> Result<ClusterDescription, AdminError> {
-        self.until(async |_deadline| match self.cluster.ask_anybody(&DescribeClusterRequest::default()).await {
-            Ok(response) => match ErrorCode::from_code(response.error_code) {
-                ErrorCode::None => Attempt::Done(ClusterDescription {
-                    cluster_id: response.cluster_id.detached(),
-                    controller: NodeId(response.controller_id),
-                    brokers: response
-                        .brokers
-                        .iter()
-                        .map(|broker| (NodeId(broker.broker_id), address(&broker.host, broker.port)))
-                        .collect(),
-                }),
-                code => refused(code, response.error_message.as_deref()),
-            },
-            Err(error) => error.into(),
-        })
-        .await
+        let mut attempts = Attempts::new(self);
+        loop {
+            let why = match attempts.within(self.cluster.ask_anybody(&DescribeClusterRequest::default())).await? {
+                Ok(response) => match ErrorCode::from_code(response.error_code) {
+                    ErrorCode::None => {
+                        let brokers = response.brokers.iter();
+                        return Ok(ClusterDescription {
+                            cluster_id: response.cluster_id.detached(),
+                            controller: NodeId(response.controller_id),
+                            brokers: brokers.map(|it| (NodeId(it.broker_id), address(&it.host, it.port))).collect(),
+                        });
+                    }
+                    code if worth_another(code) => code.to_string(),
+                    code => return Err(refusal(code, response.error_message.as_deref())),
+                },
+                Err(error) => error.to_string(),
+            };
+            attempts.again(why).await?;
+        }
     }
 
     /// The brokers and these topics as some broker sees them. A topic that does not exist is in it with its error.
     pub async fn metadata(&self, topics: &[Str]) -> Result<Arc<Metadata>, AdminError> {
-        self.until(async |_deadline| match self.cluster.refresh(topics).await {
-            Ok(metadata) => Attempt::Done(metadata),
-            Err(error) => error.into(),
-        })
-        .await
+        let mut attempts = Attempts::new(self);
+        loop {
+            match attempts.within(self.cluster.refresh(topics)).await? {
+                Ok(metadata) => return Ok(metadata),
+                Err(error) => attempts.again(error.to_string()).await?,
+            }
+        }
     }
 
     /// Waits until somebody leads every partition of these topics, as some broker sees it.
     pub async fn wait_for_leaders(&self, topics: &[Str]) -> Result<Arc<Metadata>, AdminError> {
-        self.until(async |_deadline| match self.cluster.refresh(topics).await {
-            Ok(metadata) => {
-                let led = |topic: &Str| {
-                    metadata.topics.get(topic.as_str()).is_some_and(|topic| {
-                        topic.error.is_ok()
-                            && !topic.partitions.is_empty()
-                            && topic.partitions.values().all(|partition| !partition.leader.is_none())
-                    })
-                };
-                match topics.iter().find(|topic| !led(topic)) {
-                    None => Attempt::Done(metadata),
-                    Some(topic) => Attempt::Again(format!("{topic} has no leaders yet")),
-                }
-            }
-            Err(error) => error.into(),
-        })
-        .await
+        let mut attempts = Attempts::new(self);
+        loop {
+            let why = match attempts.within(self.cluster.refresh(topics)).await? {
+                Ok(metadata) => match topics.iter().find(|topic| !is_led(&metadata, topic)) {
+                    None => return Ok(metadata),
+                    Some(topic) => format!("{topic} has no leaders yet"),
+                },
+                Err(error) => error.to_string(),
+            };
+            attempts.again(why).await?;
+        }
     }
 
     /// Offsets of partitions, from their leaders.
@@ -224,36 +212,39 @@ impl Admin {
         topics.sort();
         topics.dedup();
         let mut found = BTreeMap::new();
-        self.until(async |_deadline| {
-            let metadata = match self.cluster.refresh(&topics).await {
-                Ok(metadata) => metadata,
-                Err(error) => return error.into(),
-            };
+        let mut attempts = Attempts::new(self);
+        loop {
             let mut why = String::from("a partition has no leader");
-            let mut by_leader: BTreeMap<NodeId, Vec<&(TopicPartition, OffsetSpec)>> = BTreeMap::new();
-            for asked in partitions.iter().filter(|(partition, _)| !found.contains_key(partition)) {
-                if let Some((leader, _)) = metadata.leader(&asked.0.topic, asked.0.partition) {
-                    by_leader.entry(leader).or_default().push(asked);
+            match attempts.within(self.cluster.refresh(&topics)).await? {
+                Ok(metadata) => {
+                    let mut by_leader: BTreeMap<NodeId, Vec<(TopicPartition, OffsetSpec)>> = BTreeMap::new();
+                    for asked in partitions.iter().filter(|(partition, _)| !found.contains_key(partition)) {
+                        if let Some((leader, _)) = metadata.leader(&asked.0.topic, asked.0.partition) {
+                            by_leader.entry(leader).or_default().push(asked.clone());
+                        }
+                    }
+                    for (leader, asked) in by_leader {
+                        match attempts.within(self.list_at(leader, &asked, &mut found)).await? {
+                            Ok(None) => {}
+                            Ok(Some(error)) => why = error.to_string(),
+                            Err(error) => why = error.to_string(),
+                        }
+                    }
                 }
+                Err(error) => why = error.to_string(),
             }
-            for (leader, asked) in by_leader {
-                match self.list_at(leader, &asked, &mut found).await {
-                    Ok(None) => {}
-                    Ok(Some(error)) => why = error.to_string(),
-                    Err(error) => why = error.to_string(),
-                }
+            if partitions.iter().all(|(partition, _)| found.contains_key(partition)) {
+                return Ok(found);
             }
-            if found.len() == partitions.len() { Attempt::Done(()) } else { Attempt::Again(why) }
-        })
-        .await?;
-        Ok(found)
+            attempts.again(why).await?;
+        }
     }
 
     /// Asks one leader. Gives the last code that was an error.
     async fn list_at(
         &self,
         leader: NodeId,
-        asked: &[&(TopicPartition, OffsetSpec)],
+        asked: &[(TopicPartition, OffsetSpec)],
         found: &mut BTreeMap<TopicPartition, OffsetAnswer>,
     ) -> Result<Option<ErrorCode>, ClusterError> {
         let channel = self.cluster.channel(leader).ok_or(ClusterError::NoNodes)?;
@@ -299,32 +290,57 @@ impl Admin {
         }
         Ok(last)
     }
+}
 
-    /// Tries until it is done, refused, or `default.api.timeout.ms` is up.
-    async fn until<T>(&self, mut attempt: impl AsyncFnMut(Monotonic) -> Attempt<T>) -> Result<T, AdminError> {
-        let (env, config) = (self.cluster.env(), self.cluster.config());
-        let deadline = env.now().mono + config.default_api_timeout;
-        let mut failures = 0;
-        let mut last = String::from("nobody answered");
-        loop {
-            match env.timeout_at(deadline, attempt(deadline)).await {
-                Ok(Attempt::Done(done)) => return Ok(done),
-                Ok(Attempt::Refused(error)) => return Err(error),
-                Ok(Attempt::Again(why)) => last = why,
-                Err(_) => return Err(AdminError::TimedOut(last)),
-            }
-            failures += 1;
-            let rest = {
-                let mut random = self.random.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                config.backoff().after(failures, &mut random)
-            };
-            let again = env.now().mono + rest;
-            if again >= deadline {
-                return Err(AdminError::TimedOut(last));
-            }
-            env.sleep_until(again).await;
-        }
+/// The attempts at one question, until `default.api.timeout.ms` is up.
+struct Attempts<'a> {
+    admin: &'a Admin,
+    deadline: Monotonic,
+    failures: u32,
+    last: String,
+}
+
+impl<'a> Attempts<'a> {
+    fn new(admin: &'a Admin) -> Self {
+        let deadline = admin.cluster.env().now().mono + admin.cluster.config().default_api_timeout;
+        Self { admin, deadline, failures: 0, last: "nobody answered".into() }
     }
+
+    fn timed_out(&self) -> AdminError {
+        AdminError::TimedOut(self.last.clone())
+    }
+
+    /// The result of an attempt, if it comes in time.
+    async fn within<F: Future>(&self, attempt: F) -> Result<F::Output, AdminError> {
+        let result = self.admin.cluster.env().timeout_at(self.deadline, attempt).await;
+        result.map_err(|_| self.timed_out())
+    }
+
+    /// Rests before the next attempt, if there is time for one.
+    async fn again(&mut self, why: String) -> Result<(), AdminError> {
+        self.last = why;
+        self.failures += 1;
+        let (env, config) = (self.admin.cluster.env(), self.admin.cluster.config());
+        let rest = {
+            let mut random = self.admin.random.lock().unwrap_or_else(PoisonError::into_inner);
+            config.backoff().after(self.failures, &mut random)
+        };
+        let at = env.now().mono + rest;
+        if at >= self.deadline {
+            return Err(self.timed_out());
+        }
+        env.sleep_until(at).await;
+        Ok(())
+    }
+}
+
+/// Whether somebody leads every partition of a topic.
+fn is_led(metadata: &Metadata, topic: &str) -> bool {
+    metadata.topics.get(topic).is_some_and(|topic| {
+        topic.error.is_ok()
+            && !topic.partitions.is_empty()
+            && topic.partitions.values().all(|partition| !partition.leader.is_none())
+    })
 }
 
 fn creatable(topic: &NewTopic) -> CreatableTopic {
@@ -366,9 +382,7 @@ fn settle(
                 why = code.to_string();
                 return true;
             }
-            code => {
-                Err(AdminError::Code { code, message: answer.error_message.as_deref().unwrap_or_default().to_owned() })
-            }
+            code => Err(refusal(code, answer.error_message.as_deref())),
         };
         results.insert(topic.name.clone(), result);
         false
@@ -376,13 +390,8 @@ fn settle(
     why
 }
 
-fn refused<T>(code: ErrorCode, message: Option<&str>) -> Attempt<T> {
-    let message = message.unwrap_or_default().to_owned();
-    if worth_another(code) {
-        Attempt::Again(code.to_string())
-    } else {
-        Attempt::Refused(AdminError::Code { code, message })
-    }
+fn refusal(code: ErrorCode, message: Option<&str>) -> AdminError {
+    AdminError::Code { code, message: message.unwrap_or_default().to_owned() }
 }
 
 /// Whether a later attempt may do better: also where brokers are still to come.
