@@ -253,12 +253,12 @@ impl Accumulator {
         refused
     }
 
-    /// Takes out what waited for its topic since before `cutoff`.
-    pub(super) fn expire_waiting(&mut self, cutoff: Monotonic) -> Vec<Completion> {
+    /// Takes out what waited for its topic too long.
+    pub(super) fn expire_waiting(&mut self, expired_since: impl Fn(Monotonic) -> bool) -> Vec<Completion> {
         let mut expired = Vec::new();
         let mut bytes = 0;
         for topic in self.topics.values_mut() {
-            while topic.waiting.front().is_some_and(|waiting| waiting.since <= cutoff) {
+            while topic.waiting.front().is_some_and(|waiting| expired_since(waiting.since)) {
                 let waiting = topic.waiting.pop_front().expect("there is a front");
                 bytes += waiting.size;
                 expired.push(waiting.completion);

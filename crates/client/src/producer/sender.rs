@@ -138,7 +138,7 @@ impl Sender {
         let now = self.now();
         let cluster = self.cluster.clone();
         let (config, metadata) = (cluster.config(), cluster.metadata());
-        let cutoff = now - config.delivery_timeout;
+        let expires = |since: Monotonic| since + config.delivery_timeout;
         let mut wake_at = Monotonic::NEVER;
         let mut loads: BTreeMap<NodeId, Load> = BTreeMap::new();
         let mut expired = Vec::new();
@@ -146,22 +146,22 @@ impl Sender {
         with(&shared, |accumulator| {
             accumulator.woken = false;
             self.refresh.wanted |= accumulator.topics_wanted();
-            for completion in accumulator.expire_waiting(cutoff) {
+            for completion in accumulator.expire_waiting(|since| expires(since) <= now) {
                 expired.push((completion, Outcome::Failed { error: SendError::TimedOut }, 0, None));
             }
             if let Some(oldest) = accumulator.oldest_waiting() {
-                wake_at = wake_at.min(oldest + config.delivery_timeout);
+                wake_at = wake_at.min(expires(oldest));
             }
             let slots: Vec<usize> = accumulator.active.iter().copied().collect();
             let from = slots.partition_point(|slot| *slot < self.cursor);
             self.cursor = slots.get(from).map_or(0, |slot| slot + 1);
             for slot in slots[from..].iter().chain(&slots[..from]).copied() {
                 let queue = &mut accumulator.partitions[slot];
-                if queue.open.as_ref().is_some_and(|open| open.since <= cutoff) {
+                if queue.open.as_ref().is_some_and(|open| expires(open.since) <= now) {
                     queue.full.extend(queue.open.take());
                 }
                 let mut gone = (0, 0);
-                while queue.full.front().is_some_and(|batch| batch.since <= cutoff) {
+                while queue.full.front().is_some_and(|batch| expires(batch.since) <= now) {
                     let batch = queue.full.pop_front().expect("there is a front");
                     gone = (gone.0 + batch.completions.len(), gone.1 + batch.size - 61);
                     let outcome = given_up(&batch, SendError::TimedOut);
@@ -172,7 +172,7 @@ impl Sender {
                     accumulator.active.remove(&slot);
                 }
                 let oldest = queue.full.front().or(queue.open.as_ref()).map(|batch| batch.since);
-                wake_at = wake_at.min(oldest.map_or(Monotonic::NEVER, |since| since + config.delivery_timeout));
+                wake_at = wake_at.min(oldest.map_or(Monotonic::NEVER, expires));
                 // One in flight a connection keeps a partition's batches in order, whoever leads it.
                 let muted = config.max_in_flight_requests_per_connection == 1 && queue.in_flight > 0;
                 let (not_before, full) = (queue.not_before, !queue.full.is_empty());
@@ -492,7 +492,7 @@ impl Sender {
             }
         }
         let (waiting, batches) = with(&self.shared, |accumulator| {
-            let waiting = accumulator.expire_waiting(Monotonic::NEVER);
+            let waiting = accumulator.expire_waiting(|_| true);
             let mut batches = Vec::new();
             for queue in &mut accumulator.partitions {
                 batches.extend(queue.full.drain(..));
