@@ -1,55 +1,17 @@
 //! What the bare world costs, in CPU time: timers, round trips of streams, disk operations. One iteration is one whole
 //! world, so that its making and its end are counted too; the throughput is in sleeps, round trips or appends.
 
+mod cpu;
+
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::time::Duration;
 
 use bytes::Bytes;
-use criterion::measurement::{Measurement, ValueFormatter, WallTime};
+use cpu::CpuTime;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use runtime::{Address, DiskOp, Env, OpenMode};
 use world::World;
-
-/// Time on a CPU of this thread, which other work on the machine does not lengthen.
-struct CpuTime;
-
-impl CpuTime {
-    #[expect(clippy::disallowed_methods, reason = "a bench may ask the system what it cost")]
-    fn now() -> u64 {
-        let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells it there");
-        text.split(' ').next().and_then(|field| field.parse().ok()).expect("its first field is nanoseconds")
-    }
-}
-
-impl Measurement for CpuTime {
-    type Intermediate = u64;
-    type Value = u64;
-
-    fn start(&self) -> u64 {
-        Self::now()
-    }
-
-    fn end(&self, start: u64) -> u64 {
-        Self::now() - start
-    }
-
-    fn add(&self, one: &u64, other: &u64) -> u64 {
-        one + other
-    }
-
-    fn zero(&self) -> u64 {
-        0
-    }
-
-    fn to_f64(&self, value: &u64) -> f64 {
-        *value as f64
-    }
-
-    fn formatter(&self) -> &dyn ValueFormatter {
-        WallTime.formatter()
-    }
-}
 
 /// `tasks` tasks sleep until `sleeps` sleeps are over.
 fn sleeps(tasks: u64, sleeps: u64) -> u64 {
