@@ -113,6 +113,12 @@ pub trait Program {
 
     /// Whether the process of `host` has stopped in good order.
     fn has_stopped(&self, host: &str) -> bool;
+
+    /// Whether the process of `host` cannot go on and should end.
+    fn has_failed(&self, host: &str) -> bool;
+
+    /// Requests answered by all processes so far.
+    fn responses(&self) -> u64;
 }
 
 impl Cluster {
@@ -204,6 +210,32 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// Ends the processes that cannot go on, as their program would by returning.
+    pub fn bury(&self) {
+        for (host, id) in &self.nodes {
+            if self.world.is_running(*id) && self.program.has_failed(host) {
+                self.world.stop(*id, world::Stop::Exit);
+            }
+        }
+    }
+
+    /// Requests answered by all processes so far.
+    pub fn responses(&self) -> u64 {
+        self.program.responses()
+    }
+
+    /// Every file of every node's disk. Shared with the world, not copied.
+    pub fn disks(&self) -> Vec<crate::checker::HostDisk> {
+        let disk = |(host, id): (&String, &HostId)| crate::checker::HostDisk {
+            host: host.as_str().into(),
+            node: node_id(host),
+            files: self.world.files(*id, DEVICE),
+        };
+        self.nodes.iter().map(disk).collect()
+    }
+}
+
 /// The disk device of every node.
 pub const DEVICE: &str = "data";
 
@@ -220,6 +252,14 @@ impl Program for EchoServers {
 
     fn has_stopped(&self, _host: &str) -> bool {
         true
+    }
+
+    fn has_failed(&self, _host: &str) -> bool {
+        false
+    }
+
+    fn responses(&self) -> u64 {
+        0
     }
 }
 

@@ -68,6 +68,9 @@ impl Echo {
             if recorder.is_ended() {
                 break;
             }
+            if recorder.is_paused(usize::from(self.load)) {
+                continue;
+            }
             let id = recorder.intend(Send {
                 id: 0,
                 load: self.load,

@@ -5,8 +5,10 @@
 //! is healed and the cluster gets the time it may take to be whole, computed from its time-outs; then a fresh consumer reads
 //! every partition.
 
+mod brokers;
 pub mod cluster;
 mod echo;
+mod load;
 mod objective;
 mod record;
 mod resolve;
@@ -20,7 +22,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use protocol::TopicPartition;
-use runtime::Observation;
 use world::{Time, World};
 
 use crate::checker::{self, Finding, RunEnd, Setup};
@@ -131,31 +132,59 @@ async fn live(
         scenario.loads.iter().map(|load| echo_partition(&load.name.value)).collect()
     };
     let recorder = record::Recorder::new(load_infos(scenario), partitions);
-    if scenario.needs_cluster() {
-        return Err("this build runs echo loads only: clusters come next".to_owned());
-    }
-    let program = Box::new(cluster::EchoServers);
-    let mut hosts = cluster::Cluster::new(&world, scenario, program, &[], |id, name, node| {
+    let program: Box<dyn cluster::Program> = if scenario.needs_cluster() {
+        Box::new(brokers::Brokers::new(scenario)?)
+    } else {
+        Box::new(cluster::EchoServers)
+    };
+    let clients = client_hosts(scenario);
+    let mut hosts = cluster::Cluster::new(&world, scenario, program, &clients, |id, name, node| {
         lock().name_host(id.0, name, node);
     });
-    for name in scenario.cluster.hosts() {
-        hosts.start(&name);
+    for name in scenario.cluster.hosts().iter().chain(&clients) {
+        hosts.start(name);
     }
     let mut driver = timeline::Driver::new(&world, scenario, Arc::clone(&watch), recorder.clone(), hosts, progress);
-    world.sleep_until(Time(1_000_000_000)).await;
-    let origin = world.now().0;
+    let producers = load::Producers::default();
+    let formed = form(&world, scenario, &setup, &watch, &mut driver).await;
+    // Phases begin at a whole second.
+    let origin = (world.now().0 / SECOND + 1) * SECOND;
+    world.sleep_until(Time(origin)).await;
     lock().count_from(origin);
-    start_echo_loads(&world, scenario, driver.cluster(), &recorder, origin);
-    let setup_window = Window { name: "setup".to_owned(), start_ns: 0, end_ns: origin, measured: false };
-    driver.windows.push(setup_window);
-    driver.phases().await;
+    driver.windows.push(Window { name: "setup".to_owned(), start_ns: 0, end_ns: origin, measured: false });
+    match formed {
+        Ok(()) => {
+            start_echo_loads(&world, scenario, driver.cluster(), &recorder, origin);
+            start_loads(&world, scenario, driver.cluster(), &recorder, origin, &producers);
+            driver.phases().await;
+        }
+        Err(message) => lock().crashes.push(Crash { at_ns: origin, host: "cluster".to_owned(), message }),
+    }
 
     let loads_ended_ns = world.now().0;
     recorder.end();
     driver.heal_all().await;
     let healed_ns = world.now().0;
     let bound = timers::progress_bound(scenario);
-    settle(&world, &recorder, healed_ns, &bound).await;
+    settle(&world, scenario, &mut driver, &recorder, healed_ns, &bound).await;
+    let mut read_back = ReadBack::default();
+    if scenario.needs_cluster()
+        && let Some(env) = driver.cluster().env(READER).cloned()
+    {
+        let partitions: Vec<TopicPartition> = setup.partitions().collect();
+        let patience = Duration::from_secs(60);
+        let bootstrap = brokers::bootstrap(scenario);
+        read_back = load::read_back(scenario, &env, bootstrap, &recorder, &partitions, patience).await;
+    }
+    let disks = if scenario.needs_cluster() { driver.cluster().disks() } else { Vec::new() };
+    let requests = driver.cluster().responses();
+    let produce_requests = producers
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .iter()
+        .map(|producer| producer.counters())
+        .map(|counters| counters.requests.saturating_sub(counters.retries))
+        .sum();
 
     let faults = std::mem::take(&mut driver.faults);
     let windows = std::mem::take(&mut driver.windows);
@@ -164,9 +193,9 @@ async fn live(
     let end = RunEnd {
         setup: setup.clone(),
         history,
-        read_back: ReadBack::default(),
+        read_back,
         losses: watch.losses.clone(),
-        disks: Vec::new(),
+        disks,
         healed_ns,
         progress_bound_ns: bound.total_ns,
         loads_ended_ns,
@@ -197,8 +226,8 @@ async fn live(
         reached,
         findings,
         trace: watch.take_trace(),
-        produce_requests: 0,
-        requests: 0,
+        produce_requests,
+        requests,
     })
 }
 
@@ -234,10 +263,146 @@ fn start_echo_loads(
     }
 }
 
-/// Waits until every send has its outcome and the cluster had the time that it may take.
-async fn settle(world: &World, recorder: &record::Recorder, healed_ns: u64, bound: &Bound) {
-    world.observe(None, Observation::Note { what: "waits for progress".to_owned() });
-    let due = healed_ns + bound.total_ns;
+/// The host of the fresh consumer at the end, and of the admin client at the beginning.
+const READER: &str = "reader";
+
+/// The hosts of all clients.
+fn client_hosts(scenario: &Scenario) -> Vec<String> {
+    if !scenario.needs_cluster() {
+        return Vec::new();
+    }
+    let mut hosts = vec![READER.to_owned()];
+    for load in &scenario.loads {
+        hosts.extend((0..load.clients).map(|client| client_host(&load.name.value, client)));
+    }
+    hosts
+}
+
+/// The host of a load's client: `writers-1`.
+fn client_host(load: &str, client: u32) -> String {
+    format!("{load}-{}", client + 1)
+}
+
+/// Waits until the brokers serve and the topics are there, whole. `Err` says what was missing.
+async fn form(
+    world: &World,
+    scenario: &Scenario,
+    setup: &Setup,
+    watch: &Arc<Mutex<watch::Watch>>,
+    driver: &mut timeline::Driver<'_>,
+) -> Result<(), String> {
+    if !scenario.needs_cluster() {
+        return Ok(());
+    }
+    let lock = || watch.lock().unwrap_or_else(PoisonError::into_inner);
+    let brokers = usize::try_from(scenario.cluster.brokers).unwrap_or(0);
+    let serving = || lock().unfenced.values().filter(|unfenced| **unfenced).count();
+    while serving() < brokers {
+        if world.now().0 > FORM_NS {
+            return Err(format!("no cluster within 60s: {} of {brokers} brokers serve", serving()));
+        }
+        world.sleep(Duration::from_millis(10)).await;
+        driver.tell_progress();
+    }
+    let env = driver.cluster().env(READER).cloned().ok_or("no host for the admin client")?;
+    if !scenario.topics.is_empty() {
+        load::create_topics(scenario, &env, brokers::bootstrap(scenario)).await?;
+    }
+    while !watch::is_whole(&lock(), setup) {
+        if world.now().0 > FORM_NS {
+            return Err("the topics were not whole within 60s".to_owned());
+        }
+        world.sleep(Duration::from_millis(10)).await;
+        driver.tell_progress();
+    }
+    Ok(())
+}
+
+/// How long a cluster may take to form.
+const FORM_NS: u64 = 60 * SECOND;
+const SECOND: u64 = 1_000_000_000;
+
+fn start_loads(
+    world: &World,
+    scenario: &Scenario,
+    hosts: &cluster::Cluster,
+    recorder: &record::Recorder,
+    origin: u64,
+    producers: &load::Producers,
+) {
+    let partitions: Vec<TopicPartition> = cluster::setup(scenario).partitions().collect();
+    for (index, load) in scenario.loads.iter().enumerate() {
+        let name = &load.name.value;
+        let index = u16::try_from(index).expect("fewer loads than that");
+        let clients = u16::try_from(load.clients).expect("at most 1,000");
+        for client in 0..clients {
+            let host = client_host(name, u32::from(client));
+            let Some(env) = hosts.env(&host) else { continue };
+            let config = load::config(scenario, &host, brokers::bootstrap(scenario));
+            match &load.work {
+                Work::Produce(produce) => {
+                    let rng = |what: &str| world.rng(&format!("load/{name}/{client}/{what}"));
+                    let schedule = schedule::Schedule::new(
+                        origin,
+                        produce.pace.rate,
+                        load.clients,
+                        u32::from(client),
+                        produce.pace.arrivals,
+                        rng("arrivals"),
+                    );
+                    let count = scenario.topic(&produce.topic.value).map_or(1, |topic| topic.partitions);
+                    let producing = load::Producing {
+                        load: index,
+                        client,
+                        produce: produce.clone(),
+                        partitions: count,
+                        config,
+                        rng: rng("keys"),
+                    };
+                    let run = producing.run(env.clone(), recorder.clone(), schedule, Arc::clone(producers));
+                    env.spawn_detached("producing", run);
+                }
+                Work::Consume { topic } => {
+                    let own = partitions
+                        .iter()
+                        .zip(0u32..)
+                        .filter(|(partition, _)| partition.topic == topic.value.as_str())
+                        .filter(|(partition, _)| partition.partition % i32::from(clients) == i32::from(client))
+                        .map(|(partition, index)| (partition.clone(), index))
+                        .collect();
+                    let consuming = load::Consuming { load: index, client, clients, partitions: own, config };
+                    env.spawn_detached("consuming", consuming.run(env.clone(), recorder.clone()));
+                }
+                Work::Echo { .. } => {}
+            }
+        }
+    }
+}
+
+/// Waits until the cluster had the time that it may take, and every send has its outcome or had the time for one.
+async fn settle(
+    world: &World,
+    scenario: &Scenario,
+    driver: &mut timeline::Driver<'_>,
+    recorder: &record::Recorder,
+    healed_ns: u64,
+    bound: &Bound,
+) {
+    if scenario.needs_cluster() {
+        driver.wait_until(healed_ns + bound.total_ns).await;
+    }
+    let patience = scenario
+        .loads
+        .iter()
+        .map(|load| match &load.work {
+            Work::Produce(produce) => produce.timeout,
+            Work::Echo { timeout, .. } => *timeout,
+            Work::Consume { .. } => 0,
+        })
+        .max()
+        .unwrap_or(0);
+    // A send in flight when its delivery time-out comes is waited for until its request ends.
+    let due = healed_ns + patience + 2 * SECOND;
     while recorder.pending() > 0 && world.now().0 < due {
         world.sleep(Duration::from_millis(100)).await;
     }

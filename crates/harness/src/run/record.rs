@@ -61,11 +61,6 @@ impl Recorder {
         self.with(|state| state.history.sends[id as usize].sent_ns = at_ns);
     }
 
-    /// The library chose a partition.
-    pub fn placed(&self, id: u64, partition: TopicPartition) {
-        self.with(|state| state.history.sends[id as usize].partition = partition);
-    }
-
     /// The send ended.
     pub fn done(&self, id: u64, at_ns: u64, outcome: Outcome) {
         self.with(|state| {

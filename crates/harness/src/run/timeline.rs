@@ -96,6 +96,7 @@ impl<'a> Driver<'a> {
 
     /// Tells that the run has come so far.
     pub fn tell_progress(&mut self) {
+        self.cluster.bury();
         let now = self.now();
         (self.progress)(now);
     }
@@ -162,6 +163,15 @@ impl<'a> Driver<'a> {
             self.tell_progress();
         }
         self.windows.last_mut().expect("pushed above").end_ns = self.now();
+    }
+
+    /// Lets time pass.
+    pub async fn wait_until(&mut self, at: u64) {
+        while self.now() < at {
+            let next = at.min(self.now() + 1_000_000_000);
+            self.world.sleep_until(Time(next)).await;
+            self.tell_progress();
+        }
     }
 
     /// Does what is due.
