@@ -51,6 +51,7 @@ pub fn partition_of(what: &Observation) -> Option<&TopicPartition> {
         Observation::PartitionCommitted { partition, .. }
         | Observation::ReplicaRole { partition, .. }
         | Observation::Appended { partition, .. }
+        | Observation::Truncating { partition, .. }
         | Observation::Truncated { partition, .. }
         | Observation::LogOpened { partition, .. }
         | Observation::LogFlushed { partition, .. }
@@ -142,6 +143,7 @@ pub fn describe(what: &Observation) -> String {
         Observation::Appended { partition, base, last, leader_epoch, .. } => {
             format!("append {partition} {} epoch {leader_epoch}", range(base.0, last.0))
         }
+        Observation::Truncating { partition, to } => format!("truncates {partition} to {}", grouped(to.0)),
         Observation::Truncated { partition, from, to, leader_epoch } => {
             format!("truncate {partition} {} -> {} (epoch {leader_epoch})", grouped(from.0), grouped(to.0))
         }

@@ -132,6 +132,8 @@ pub enum Observation {
         /// The batch's CRC.
         crc: u32,
     },
+    /// A replica begins to cut its log to end at `to`, or, if it is to begin anew, at 0.
+    Truncating { partition: TopicPartition, to: Offset },
     /// A replica's log was cut: it now ends at `to`.
     Truncated { partition: TopicPartition, from: Offset, to: Offset, leader_epoch: LeaderEpoch },
     /// A replica's log was opened at a process's start.

@@ -254,10 +254,13 @@ impl Hosted {
                 self.tickets.insert(ticket, Purpose::Epoch(epoch));
             }
             Effect::Truncate { to } => {
+                ctx.env.observe(Observation::Truncating { partition: self.name.clone(), to });
                 let ticket = self.log.truncate(to);
                 self.tickets.insert(ticket, Purpose::Cut);
             }
             Effect::Restart { at } => {
+                // All of it goes, whatever was durable.
+                ctx.env.observe(Observation::Truncating { partition: self.name.clone(), to: Offset::ZERO });
                 let ticket = self.log.reset(at);
                 self.tickets.insert(ticket, Purpose::Cut);
             }

@@ -5,6 +5,7 @@
 //! code that it judges and knows of no planted bug.
 
 mod acknowledged;
+pub mod disk;
 mod observed;
 mod progress;
 mod quorum;
@@ -32,6 +33,11 @@ pub trait Checker: Send {
 
     /// What is counted by [`Judgement::Held`]: `acknowledged records`.
     fn unit(&self) -> &'static str;
+
+    /// A process is about to start on a host: what its disk holds at this moment.
+    fn before_start(&mut self, disk: &HostDisk) {
+        let _ = disk;
+    }
 
     /// Something happened. Called in order of time, for every event of the run.
     fn observe(&mut self, event: &Stamped) {
@@ -280,6 +286,7 @@ pub fn all(setup: &Setup) -> Vec<Box<dyn Checker>> {
         high_watermark_safe,
         log_matching,
         leader_complete,
+        Box::<disk::RecoverySound>::default(),
         Box::<progress::Progress>::default(),
     ];
     checkers.extend(quorum::checkers(setup));

@@ -1,0 +1,165 @@
+//! C-DISK, log part: what a broker recovers is what its disk holds.
+//!
+//! Before a process starts, the bytes on its disk are read by a [reader] of this module's own: the longest valid prefix of
+//! each log. When the broker then says that it opened the log, it must end exactly there, and not below what was durable
+//! before. At the end of the run every log on every disk must be whole, its offset indexes must answer as a scan would, and
+//! two replicas that share a batch must be equal, byte for byte, in everything before it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::{NodeId, Offset, TopicPartition};
+use runtime::Observation;
+
+use super::{Checker, HostDisk, Judgement, RunEnd, Violation};
+use crate::event::{Stamped, grouped};
+
+pub mod reader;
+#[cfg(test)]
+mod tests;
+
+use reader::ReplicaLog;
+
+/// What is known of one node's log of one partition.
+#[derive(Debug, Default)]
+struct Known {
+    /// On the disk before the process started, until the broker opens it.
+    found: Option<(Offset, Offset)>,
+    /// Durable below, by what the broker said and has not cut since.
+    durable: Option<Offset>,
+}
+
+/// C-DISK.
+#[derive(Debug, Default)]
+pub struct RecoverySound {
+    known: BTreeMap<(NodeId, TopicPartition), Known>,
+    /// Nodes whose process ended and did not start again: their disks may be torn.
+    down: BTreeSet<NodeId>,
+    judged: u64,
+    broken: u64,
+    first: Option<Violation>,
+}
+
+impl RecoverySound {
+    fn known(&mut self, node: NodeId, partition: &TopicPartition) -> &mut Known {
+        self.known.entry((node, partition.clone())).or_default()
+    }
+
+    fn breach(&mut self, violation: Violation) {
+        self.broken += 1;
+        self.first.get_or_insert(violation);
+    }
+
+    fn opened(&mut self, event: &Stamped, partition: &TopicPartition, start: Offset, end: Offset) {
+        let known = self.known(event.node, partition);
+        let durable = known.durable.take();
+        let Some((first, found)) = known.found.take() else { return };
+        self.judged += 1;
+        // A log that ends before it begins is dropped, and begins where it should.
+        let expected = if found < start && first < start { start } else { found };
+        if end != expected {
+            self.breach(
+                Violation::new("a recovered log is not the longest valid prefix of what its disk held")
+                    .with("log", format!("{partition} on {}", event.host))
+                    .with("on disk", format!("offsets {} to {}", grouped(first.0), grouped(found.0)))
+                    .with("recovered", format!("up to {}", grouped(end.0)))
+                    .at(event),
+            );
+        }
+        if let Some(durable) = durable.filter(|durable| end < *durable) {
+            self.breach(
+                Violation::new("a recovered log lacks bytes that were synced")
+                    .with("log", format!("{partition} on {}", event.host))
+                    .with("durable", format!("below {}", grouped(durable.0)))
+                    .with("recovered", format!("up to {}", grouped(end.0)))
+                    .at(event),
+            );
+        }
+    }
+
+    fn whole(&mut self, host: &str, log: &ReplicaLog) {
+        self.judged += 1;
+        if let Some(stray) = &log.stray {
+            self.breach(
+                Violation::new("a log holds bytes behind its last valid batch at the end")
+                    .with("log", format!("{} on {host}", log.partition))
+                    .with("bytes", stray.clone()),
+            );
+        }
+        if let Some(wrong) = log.wrong_index.first() {
+            self.breach(
+                Violation::new("an offset index does not answer as a scan of its segment does")
+                    .with("log", format!("{} on {host}", log.partition))
+                    .with("entry", wrong.clone()),
+            );
+        }
+    }
+
+    fn equal(&mut self, a: (&str, &ReplicaLog), b: (&str, &ReplicaLog)) {
+        let Some(difference) = reader::difference(a.1, b.1) else { return };
+        self.breach(
+            Violation::new("two replicas differ before a batch that both hold")
+                .with("log", format!("{} on {} and {}", a.1.partition, a.0, b.0))
+                .with("differ", difference),
+        );
+    }
+}
+
+impl Checker for RecoverySound {
+    fn id(&self) -> &'static str {
+        "C-DISK"
+    }
+
+    fn slug(&self) -> &'static str {
+        "recovery-sound"
+    }
+
+    fn unit(&self) -> &'static str {
+        "logs read from disks"
+    }
+
+    fn before_start(&mut self, disk: &HostDisk) {
+        for log in reader::logs(&disk.files) {
+            self.known(disk.node, &log.partition).found = Some((log.first, log.end));
+        }
+    }
+
+    fn observe(&mut self, event: &Stamped) {
+        match &event.what {
+            Observation::LogOpened { partition, start, end, .. } => self.opened(event, partition, *start, *end),
+            Observation::QuorumOpened { end } => self.opened(event, &reader::metadata(), Offset::ZERO, *end),
+            Observation::LogFlushed { partition, end } => {
+                let durable = &mut self.known(event.node, partition).durable;
+                *durable = (*durable).max(Some(*end));
+            }
+            // From the moment it is asked for, a crash may find the log cut or not.
+            Observation::Truncating { partition, to } | Observation::Truncated { partition, to, .. } => {
+                let durable = &mut self.known(event.node, partition).durable;
+                *durable = durable.map(|durable| durable.min(*to));
+            }
+            Observation::ProcessStarted => drop(self.down.remove(&event.node)),
+            Observation::ProcessEnded { .. } => drop(self.down.insert(event.node)),
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, run: &RunEnd) -> Judgement {
+        let up = run.disks.iter().filter(|disk| !self.down.contains(&disk.node));
+        let logs: Vec<(&str, Vec<ReplicaLog>)> = up.map(|disk| (&*disk.host, reader::logs(&disk.files))).collect();
+        let mut replicas: BTreeMap<&TopicPartition, Vec<(&str, &ReplicaLog)>> = BTreeMap::new();
+        for (host, logs) in &logs {
+            for log in logs {
+                self.whole(host, log);
+                replicas.entry(&log.partition).or_default().push((host, log));
+            }
+        }
+        for list in replicas.values() {
+            for pair in list.windows(2) {
+                self.equal(pair[0], pair[1]);
+            }
+        }
+        match self.first.take() {
+            Some(first) => Judgement::Violated(Box::new(Violation { count: self.broken, ..first })),
+            None => Judgement::held(self.judged, "no disk was read"),
+        }
+    }
+}

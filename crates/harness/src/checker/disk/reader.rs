@@ -1,0 +1,191 @@
+//! Reads the logs on a disk from the files' bytes. It shares no code with the broker: names, batches, indexes and the rules
+//! of a valid prefix are written down here a second time.
+//!
+//! ```text
+//!  0            8        12              16      17    21           23                  27    61
+//!  | base offset | length | leader epoch | magic | crc | attributes | last offset delta | …   | records
+//! ```
+
+use std::collections::BTreeMap;
+
+use protocol::{Chunks, LeaderEpoch, Offset, TopicPartition};
+
+/// A batch on a disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DiskBatch {
+    /// First offset.
+    pub base: Offset,
+    /// Last offset.
+    pub last: Offset,
+    /// Its leader epoch.
+    pub epoch: LeaderEpoch,
+    /// Its CRC, which its bytes have.
+    pub crc: u32,
+    /// Bytes in all.
+    pub size: usize,
+}
+
+/// One log on one disk.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReplicaLog {
+    /// Whose, by the directory's name.
+    pub partition: TopicPartition,
+    /// The base offset of the first segment.
+    pub first: Offset,
+    /// The end of the longest valid prefix.
+    pub end: Offset,
+    /// The batches of that prefix.
+    pub batches: Vec<DiskBatch>,
+    /// What comes behind it, if anything does.
+    pub stray: Option<String>,
+    /// Entries of finished segments' indexes that name no batch.
+    pub wrong_index: Vec<String>,
+}
+
+/// The partition of the metadata log.
+pub fn metadata() -> TopicPartition {
+    TopicPartition::new("__cluster_metadata", 0)
+}
+
+/// All logs among `files`, by path. Directories that wait for their deletion, or that are nobody's, are passed over.
+pub fn logs(files: &BTreeMap<String, Chunks>) -> Vec<ReplicaLog> {
+    let mut dirs: BTreeMap<&str, Vec<(i64, &Chunks)>> = BTreeMap::new();
+    for (path, content) in files {
+        if let Some((dir, name)) = path.rsplit_once('/')
+            && let Some(base) = name.strip_suffix(".log").and_then(|digits| digits.parse().ok())
+        {
+            dirs.entry(dir).or_default().push((base, content));
+        }
+    }
+    dirs.into_iter()
+        .filter_map(|(dir, mut segments)| {
+            segments.sort_by_key(|segment| segment.0);
+            Some(log(partition_of(dir)?, dir, &segments, files))
+        })
+        .collect()
+}
+
+fn partition_of(dir: &str) -> Option<TopicPartition> {
+    let name = dir.rsplit('/').next().expect("a split has a first part");
+    let (topic, partition) = name.rsplit_once('-')?;
+    Some(TopicPartition::new(topic, partition.parse().ok()?))
+}
+
+fn log(
+    partition: TopicPartition,
+    dir: &str,
+    segments: &[(i64, &Chunks)],
+    files: &BTreeMap<String, Chunks>,
+) -> ReplicaLog {
+    let first = Offset(segments[0].0);
+    let mut log =
+        ReplicaLog { partition, first, end: first, batches: Vec::new(), stray: None, wrong_index: Vec::new() };
+    for (number, (base, content)) in segments.iter().enumerate() {
+        if *base != log.end.0 {
+            log.stray = Some(format!("segment {base} where {} is due", log.end));
+            break;
+        }
+        let before = log.batches.len();
+        let read = segment(content, &mut log);
+        if number + 1 < segments.len()
+            && let Some(index) = files.get(&format!("{dir}/{base:020}.index"))
+        {
+            index_entries(*base, &index.to_vec(), &log.batches[before..], &mut log.wrong_index);
+        }
+        if read < content.len() {
+            log.stray = Some(format!("{} bytes at position {read} of segment {base}", content.len() - read));
+            break;
+        }
+    }
+    log
+}
+
+/// Takes batches as long as they are whole, have their CRC, and follow in offset and epoch. Returns how many bytes they have.
+fn segment(content: &Chunks, log: &mut ReplicaLog) -> usize {
+    let mut rest = content.clone();
+    let mut epoch = log.batches.last().map_or(LeaderEpoch::NONE, |last| last.epoch);
+    while let Some(batch) = batch(&mut rest) {
+        if batch.base < log.end || batch.last < batch.base || batch.epoch < epoch {
+            return content.len() - rest.len() - batch.size;
+        }
+        log.end = Offset(batch.last.0 + 1);
+        epoch = batch.epoch;
+        log.batches.push(batch);
+    }
+    content.len() - rest.len()
+}
+
+/// Takes the batch that `rest` begins with; leaves `rest` alone if that is none.
+fn batch(rest: &mut Chunks) -> Option<DiskBatch> {
+    let mut header = [0u8; 61];
+    let mut filled = 0;
+    for piece in rest.iter() {
+        let n = piece.len().min(header.len() - filled);
+        header[filled..filled + n].copy_from_slice(&piece[..n]);
+        filled += n;
+    }
+    if filled < header.len() || header[16] != 2 {
+        return None;
+    }
+    let number = |at: usize| i32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let size = usize::try_from(number(8)).ok()?.checked_add(12).filter(|size| (61..=rest.len()).contains(size))?;
+    let bytes = rest.slice(0, size);
+    let (mut crc, mut skip) = (0, 21);
+    for piece in bytes.iter() {
+        let from = skip.min(piece.len());
+        skip -= from;
+        crc = crc32c::crc32c_append(crc, &piece[from..]);
+    }
+    let base = i64::from_be_bytes(header[..8].try_into().expect("eight bytes"));
+    let last = base.checked_add(number(23).into())?;
+    if base < 0 || crc != number(17) as u32 {
+        return None;
+    }
+    rest.advance(size);
+    Some(DiskBatch { base: Offset(base), last: Offset(last), epoch: LeaderEpoch(number(12)), crc, size })
+}
+
+/// Every entry must name the last offset and the position of one batch; zeros may follow.
+fn index_entries(base: i64, bytes: &[u8], batches: &[DiskBatch], wrong: &mut Vec<String>) {
+    let mut positions = BTreeMap::new();
+    let mut at = 0;
+    for batch in batches {
+        positions.insert(batch.last.0, at);
+        at += batch.size;
+    }
+    for (number, entry) in bytes.chunks(8).enumerate() {
+        if entry.iter().all(|byte| *byte == 0) {
+            break;
+        }
+        let half =
+            |from: usize| entry.get(from..from + 4).map(|half| u32::from_be_bytes(half.try_into().expect("four")));
+        let (Some(relative), Some(position)) = (half(0), half(4)) else {
+            wrong.push(format!("segment {base}: {} bytes at the end of its index", entry.len()));
+            break;
+        };
+        let offset = base + i64::from(relative);
+        if positions.get(&offset) != Some(&(position as usize)) {
+            wrong.push(format!("segment {base}, entry {number}: offset {offset} at position {position}"));
+        }
+    }
+}
+
+/// What differs between two logs before the last batch that both hold (log matching): equal offset and epoch mean equal bytes
+/// there and before. Offsets that only one of them still or already has are not compared.
+pub fn difference(a: &ReplicaLog, b: &ReplicaLog) -> Option<String> {
+    let held: BTreeMap<(Offset, LeaderEpoch), &DiskBatch> =
+        b.batches.iter().map(|batch| ((batch.base, batch.epoch), batch)).collect();
+    let shared = a.batches.iter().rposition(|batch| held.contains_key(&(batch.base, batch.epoch)))?;
+    let first = a.first.max(b.first);
+    for batch in a.batches[..=shared].iter().filter(|batch| batch.base >= first) {
+        match held.get(&(batch.base, batch.epoch)) {
+            Some(other) if *other == batch => {}
+            Some(other) => return Some(format!("{batch:?} against {other:?}")),
+            None => return Some(format!("only one holds {batch:?}")),
+        }
+    }
+    let end = a.batches[shared].base;
+    let count = |log: &ReplicaLog| log.batches.iter().filter(|batch| batch.base >= first && batch.base <= end).count();
+    let (here, there) = (count(a), count(b));
+    (here != there).then(|| format!("{here} batches against {there} in offsets {first} to {end}"))
+}
