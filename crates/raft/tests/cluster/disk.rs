@@ -20,6 +20,8 @@ pub struct Disk {
     pub file: Vec<Entry>,
     /// What was in the file when it was last flushed.
     pub durable: Vec<Entry>,
+    /// How many entries both begin with.
+    common: usize,
 }
 
 impl Disk {
@@ -33,20 +35,23 @@ impl Disk {
 
     /// Cuts whole batches, as a log does; returns where it ends.
     pub fn truncate(&mut self, to: Offset) -> Offset {
-        self.file.retain(|entry| entry.header.last < to);
+        self.file.truncate(self.file.partition_point(|entry| entry.header.last < to));
+        self.common = self.common.min(self.file.len());
         self.file.last().map_or(Offset::ZERO, |last| last.header.last.plus(1))
     }
 
     /// The first `entries` of the file, as far as they still are in it, are durable. Returns their end.
     pub fn flushed(&mut self, entries: usize) -> Offset {
         let entries = entries.min(self.file.len());
-        self.durable = self.file[..entries].to_vec();
+        self.durable.truncate(self.common.min(entries));
+        self.durable.extend_from_slice(&self.file[self.durable.len()..entries]);
+        self.common = entries;
         self.durable.last().map_or(Offset::ZERO, |last| last.header.last.plus(1))
     }
 
     /// What was not flushed survives in part: of an append a beginning, of a cut perhaps nothing.
     pub fn power_loss(&mut self, rng: &mut ChaCha8Rng) {
-        let common = self.file.iter().zip(&self.durable).take_while(|(a, b)| a == b).count();
+        let common = self.common;
         if common == self.durable.len() {
             let keep = rng.random_range(common..self.file.len() + 1);
             self.file.truncate(keep);
@@ -55,12 +60,14 @@ impl Disk {
         } else {
             self.file.truncate(common);
         }
-        self.durable = self.file.clone();
+        self.durable.clone_from(&self.file);
+        self.common = self.file.len();
     }
 
     pub fn read(&self, from: Offset, end: Offset, max: usize) -> Records {
-        let entries = self.file.iter().filter(|entry| entry.header.last >= from && entry.header.base < end).take(max);
-        let entries: Vec<&Entry> = entries.collect();
+        let first = self.file.partition_point(|entry| entry.header.last < from);
+        let entries: Vec<&Entry> =
+            self.file[first..].iter().take_while(|entry| entry.header.base < end).take(max).collect();
         let bytes: Vec<u8> = entries.iter().flat_map(|entry| entry.value.to_le_bytes()).collect();
         Records::Batches { batches: entries.iter().map(|entry| entry.header).collect(), bytes: Chunks::from(bytes) }
     }

@@ -453,7 +453,8 @@ impl Cluster {
                     return Err(format!("node {id} lost an epoch {epoch} that it did not lead"));
                 }
             }
-            Effect::Proposed { .. } | Effect::Refused { .. } | Effect::Stopped => {}
+            Effect::Proposed { .. } | Effect::Refused { .. } => {}
+            Effect::Stopped => self.stop(id, false),
             Effect::Committed { offset } => {
                 let logs: BTreeMap<NodeId, &Disk> = self.nodes.iter().map(|(id, node)| (*id, &node.disk)).collect();
                 self.promises.committed(id, offset, &logs)?;
@@ -476,6 +477,16 @@ impl Cluster {
         self.input_at(id, done, Input::Disk(DiskDone::Appended { generation, end }));
     }
 
+    /// An event from within: waits while a barrier is up.
+    fn tell(&mut self, id: NodeId, event: Event) -> Verdict {
+        let process = self.process(id);
+        if process.barrier.is_some() {
+            process.held.push_back(event);
+            return Ok(());
+        }
+        self.step(id, event)
+    }
+
     fn propose(&mut self, id: NodeId) -> Verdict {
         let Some(epoch) = self.process(id).leads else { return Ok(()) };
         for _ in 0..self.rng.random_range(1..4) {
@@ -484,12 +495,7 @@ impl Cluster {
             let records = vec![value; self.rng.random_range(1..4)];
             let ticket = self.next_value;
             let event = Event::Propose { epoch, ticket, records };
-            let process = self.process(id);
-            if process.barrier.is_some() {
-                process.held.push_back(event);
-            } else {
-                self.step(id, event)?;
-            }
+            self.tell(id, event)?;
         }
         let delay = self.micros(1_000..100_000);
         let at = self.now + delay;
@@ -557,7 +563,7 @@ impl Cluster {
         } else {
             ids[self.rng.random_range(0..ids.len())]
         };
-        match self.rng.random_range(0..10) {
+        match self.rng.random_range(0..12) {
             0..5 => {
                 let power = self.life.power && self.rng.random_bool(0.6);
                 self.stop(victim, power);
@@ -584,6 +590,20 @@ impl Cluster {
                         self.cut.insert(pair);
                         self.at(away, Happening::Heal(pair.0, pair.1));
                     }
+                }
+            }
+            9 => {
+                // The host of a leader gives up.
+                if let Some(epoch) = self.nodes[&victim].process.as_ref().and_then(|process| process.leads) {
+                    self.tell(victim, Event::Resign { epoch })?;
+                }
+            }
+            10 => {
+                // Asked to stop; comes back some time after.
+                if self.nodes[&victim].process.is_some() {
+                    self.tell(victim, Event::Shutdown)?;
+                    let away = self.micros(5_500_000..7_000_000);
+                    self.at(away, Happening::Restart(victim));
                 }
             }
             _ => {
