@@ -67,14 +67,13 @@ impl Consumer {
                 }),
             }
         }
-        self.began(node, &partitions);
+        let asked = self.began(node, partitions);
         self.counters.fetches += 1;
         let events = self.events.clone();
-        channel.submit(request, move |result| events.post(Event::Fetched(node, partitions, result)));
+        channel.submit(request, move |result| events.post(Event::Fetched(asked, result)));
     }
 
-    pub(super) fn fetched(&mut self, asked: &[TopicPartition], result: Result<FetchResponse, RpcError>) {
-        let asked = self.ended(asked);
+    pub(super) fn fetched(&mut self, asked: Vec<TopicPartition>, result: Result<FetchResponse, RpcError>) {
         let response = match result {
             Ok(response) if response.error_code == 0 => response,
             _ => return self.all_failed(&asked),

@@ -11,7 +11,7 @@ mod fetch;
 mod offsets;
 mod position;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use protocol::batch::Record;
@@ -128,9 +128,16 @@ pub struct ConsumerCounters {
 }
 
 enum Event {
-    Fetched(NodeId, Vec<TopicPartition>, Result<FetchResponse, RpcError>),
-    Listed(NodeId, Vec<TopicPartition>, Result<ListOffsetsResponse, RpcError>),
+    Fetched(Asked, Result<FetchResponse, RpcError>),
+    Listed(Asked, Result<ListOffsetsResponse, RpcError>),
     Refreshed(Result<Arc<Metadata>, ClusterError>),
+}
+
+/// A request on its way.
+struct Asked {
+    id: u64,
+    node: NodeId,
+    partitions: Vec<TopicPartition>,
 }
 
 /// Reads assigned partitions.
@@ -140,7 +147,8 @@ pub struct Consumer {
     inbox: Inbox<Event>,
     partitions: BTreeMap<TopicPartition, Assigned>,
     /// Nodes with a request in flight.
-    busy: BTreeMap<NodeId, ()>,
+    busy: BTreeSet<NodeId>,
+    next_request: u64,
     ready: VecDeque<ConsumerEvent>,
     refresh: Refresh,
     random: ChaCha8Rng,
@@ -165,7 +173,8 @@ impl Consumer {
             events,
             inbox,
             partitions,
-            busy: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            next_request: 0,
             ready: VecDeque::new(),
             refresh: Refresh::wanted(),
             random,
@@ -209,9 +218,7 @@ impl Consumer {
     /// Reads a partition from elsewhere on, and assigns it if it is not. What is on the way is dropped.
     pub fn seek(&mut self, partition: &TopicPartition, start: Start) {
         self.ready.retain(|event| event.partition() != partition);
-        let generation = self.partitions.get(partition).map_or(0, |assigned| assigned.generation + 1);
-        let assigned = Assigned { generation, ..Assigned::new(start) };
-        self.partitions.insert(partition.clone(), assigned);
+        self.partitions.insert(partition.clone(), Assigned::new(start));
         self.refresh.wanted = true;
     }
 
@@ -244,13 +251,13 @@ impl Consumer {
 
     fn event(&mut self, event: Event) {
         match event {
-            Event::Fetched(node, asked, result) => {
-                self.busy.remove(&node);
-                self.fetched(&asked, result);
+            Event::Fetched(asked, result) => {
+                let partitions = self.ended(asked);
+                self.fetched(partitions, result);
             }
-            Event::Listed(node, asked, result) => {
-                self.busy.remove(&node);
-                self.listed(&asked, result);
+            Event::Listed(asked, result) => {
+                let partitions = self.ended(asked);
+                self.listed(partitions, result);
             }
             Event::Refreshed(result) => {
                 let mut failed = result.is_err();
@@ -272,7 +279,7 @@ impl Consumer {
         let mut fetches: BTreeMap<NodeId, Vec<TopicPartition>> = BTreeMap::new();
         let mut lists: BTreeMap<NodeId, Vec<TopicPartition>> = BTreeMap::new();
         for (partition, assigned) in &self.partitions {
-            if assigned.in_flight || assigned.buffered > 0 || assigned.place == Place::Nowhere {
+            if assigned.asked.is_some() || assigned.buffered > 0 || assigned.place == Place::Nowhere {
                 continue;
             }
             if assigned.not_before > now {
@@ -283,7 +290,7 @@ impl Consumer {
                 self.refresh.wanted = true;
                 continue;
             };
-            if self.busy.contains_key(&leader) {
+            if self.busy.contains(&leader) {
                 continue;
             }
             let kind = if matches!(assigned.place, Place::At { .. }) { &mut fetches } else { &mut lists };
@@ -293,7 +300,7 @@ impl Consumer {
             self.list(node, partitions, &metadata);
         }
         for (node, partitions) in fetches {
-            if !self.busy.contains_key(&node) {
+            if !self.busy.contains(&node) {
                 self.fetch(node, partitions, &metadata);
             }
         }
@@ -303,8 +310,11 @@ impl Consumer {
     /// Asks for metadata if it is time. Returns when to look again.
     fn ask(&mut self, now: Monotonic) -> Monotonic {
         let due = self.refresh.due(self.cluster.config().metadata_max_age);
-        if due > now || self.partitions.is_empty() {
-            return due.max(now);
+        if self.partitions.is_empty() {
+            return Monotonic::NEVER;
+        }
+        if due > now {
+            return due;
         }
         self.refresh.begin();
         self.counters.refreshes += 1;
@@ -318,30 +328,27 @@ impl Consumer {
         Monotonic::NEVER
     }
 
-    /// The request of these partitions is on its way.
-    fn began(&mut self, node: NodeId, partitions: &[TopicPartition]) {
-        self.busy.insert(node, ());
-        for partition in partitions {
+    /// A request of these partitions is on its way.
+    fn began(&mut self, node: NodeId, partitions: Vec<TopicPartition>) -> Asked {
+        let id = self.next_request;
+        self.next_request += 1;
+        self.busy.insert(node);
+        for partition in &partitions {
             if let Some(assigned) = self.partitions.get_mut(partition) {
-                assigned.in_flight = true;
-                assigned.asked = assigned.generation;
+                assigned.asked = Some(id);
             }
         }
+        Asked { id, node, partitions }
     }
 
-    /// The request of these partitions is over. Those that were moved meanwhile are left out.
-    fn ended(&mut self, asked: &[TopicPartition]) -> Vec<TopicPartition> {
-        let mut left = Vec::new();
-        for partition in asked {
-            if let Some(assigned) = self.partitions.get_mut(partition) {
-                let same = assigned.in_flight && assigned.asked == assigned.generation;
-                assigned.in_flight = false;
-                if same {
-                    left.push(partition.clone());
-                }
-            }
-        }
-        left
+    /// A request is over. Partitions that were moved meanwhile are left out.
+    fn ended(&mut self, mut asked: Asked) -> Vec<TopicPartition> {
+        self.busy.remove(&asked.node);
+        asked.partitions.retain(|partition| {
+            let assigned = self.partitions.get_mut(partition).filter(|assigned| assigned.asked == Some(asked.id));
+            assigned.map(|assigned| assigned.asked = None).is_some()
+        });
+        asked.partitions
     }
 
     /// Waits before it asks the partition's leader again.

@@ -44,13 +44,12 @@ impl Consumer {
                 }),
             }
         }
-        self.began(node, &partitions);
+        let asked = self.began(node, partitions);
         let events = self.events.clone();
-        channel.submit(request, move |result| events.post(Event::Listed(node, partitions, result)));
+        channel.submit(request, move |result| events.post(Event::Listed(asked, result)));
     }
 
-    pub(super) fn listed(&mut self, asked: &[TopicPartition], result: Result<ListOffsetsResponse, RpcError>) {
-        let asked = self.ended(asked);
+    pub(super) fn listed(&mut self, asked: Vec<TopicPartition>, result: Result<ListOffsetsResponse, RpcError>) {
         let Ok(response) = result else { return self.all_failed(&asked) };
         for partition in asked {
             let answer = response

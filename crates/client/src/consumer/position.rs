@@ -22,12 +22,8 @@ pub(super) enum Place {
 pub(super) struct Assigned {
     pub(super) place: Place,
     pub(super) high_watermark: Offset,
-    /// Whether it is in a request whose answer has not come.
-    pub(super) in_flight: bool,
-    /// Rises when it is moved by hand.
-    pub(super) generation: u64,
-    /// The generation of the request in flight.
-    pub(super) asked: u64,
+    /// The request that it is in and whose answer has not come.
+    pub(super) asked: Option<u64>,
     /// Events that nobody has taken yet.
     pub(super) buffered: usize,
     /// Failures in a row.
@@ -46,9 +42,7 @@ impl Assigned {
         Self {
             place,
             high_watermark: Offset::NONE,
-            in_flight: false,
-            generation: 0,
-            asked: 0,
+            asked: None,
             buffered: 0,
             failures: 0,
             not_before: Monotonic::default(),

@@ -5,6 +5,7 @@
 //! callers with many records, through one sink ([`Producer::with_sink`], [`Producer::submit`]).
 
 mod accumulator;
+mod answers;
 mod outcome;
 mod sender;
 

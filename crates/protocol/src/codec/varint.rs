@@ -3,6 +3,8 @@
 //! Kafka's limits: a 32-bit one has at most five bytes, a 64-bit one at most ten. What the last byte has too many is
 //! dropped, not judged.
 
+use bytes::BufMut;
+
 /// Why a variable-length integer could not be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum VarintError {
@@ -50,27 +52,37 @@ pub fn read_i64(bytes: &[u8]) -> Result<(i64, usize), VarintError> {
     read_u64(bytes).map(|(value, size)| (unzigzag64(value), size))
 }
 
-/// Appends an unsigned integer of at most 64 bits.
-pub fn put_u64(out: &mut impl Extend<u8>, mut value: u64) {
+/// Writes an unsigned integer of at most 64 bits; returns how many bytes it took.
+pub fn write_u64(out: &mut [u8; 10], mut value: u64) -> usize {
+    let mut size = 0;
     while value >= 0x80 {
-        out.extend([value as u8 | 0x80]);
+        out[size] = value as u8 | 0x80;
         value >>= 7;
+        size += 1;
     }
-    out.extend([value as u8]);
+    out[size] = value as u8;
+    size + 1
+}
+
+/// Appends an unsigned integer of at most 64 bits.
+pub fn put_u64(out: &mut impl BufMut, value: u64) {
+    let mut bytes = [0; 10];
+    let size = write_u64(&mut bytes, value);
+    out.put_slice(&bytes[..size]);
 }
 
 /// Appends an unsigned 32-bit integer.
-pub fn put_u32(out: &mut impl Extend<u8>, value: u32) {
+pub fn put_u32(out: &mut impl BufMut, value: u32) {
     put_u64(out, u64::from(value));
 }
 
 /// Appends a zigzag 32-bit integer.
-pub fn put_i32(out: &mut impl Extend<u8>, value: i32) {
+pub fn put_i32(out: &mut impl BufMut, value: i32) {
     put_u32(out, zigzag32(value));
 }
 
 /// Appends a zigzag 64-bit integer.
-pub fn put_i64(out: &mut impl Extend<u8>, value: i64) {
+pub fn put_i64(out: &mut impl BufMut, value: i64) {
     put_u64(out, zigzag64(value));
 }
 
