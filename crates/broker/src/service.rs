@@ -68,6 +68,10 @@ pub struct BrokerService {
 impl Service for BrokerService {
     fn call(&self, context: RequestContext, frame: RequestFrame) -> Answer {
         let serving = &self.serving;
+        if context.api_key != ApiKey::ApiVersions && self.common.image.load().offset().is_none() {
+            // Not registered yet: Kafka does not even listen now. Nothing that could be answered would be true.
+            return Answer::CLOSE;
+        }
         match context.api_key {
             ApiKey::Produce => handlers::produce::call(serving, &context, &frame),
             ApiKey::Fetch => handlers::fetch::call(serving, &context, &frame),

@@ -82,7 +82,8 @@ impl Broker {
         };
         let opened = quorum::open(&env, &config, &dir, &properties).await?;
         let quorum = opened.handle();
-        let cell = ImageCell::new();
+        // A broker acts on no image that is older than its own registration.
+        let cell = if config.is_broker { ImageCell::held_back() } else { ImageCell::new() };
         let common = Common { release: Arc::clone(&release), cluster_id: identity.cluster_id, image: cell.clone() };
         let (fatal, failed) = inbox(usize::MAX);
         let mut parts = Parts { env: &env, config: &config, fatal, listeners: Vec::new() };

@@ -88,7 +88,7 @@ async fn start(env: Env, id: i32) -> Node {
     };
     let opened = quorum::open(&env, &config, &dir, &properties).await.expect("a readable log");
     let quorum = opened.handle();
-    let image = ImageCell::new();
+    let image = ImageCell::held_back();
     let (controller, host) = controller::start(&env, &config, config.cluster_id);
     let lifecycle: Arc<Mutex<Option<lifecycle::Handle>>> = Arc::default();
     let subscriber = {

@@ -1,23 +1,40 @@
 //! The copy of the metadata that everybody on this node reads.
 //!
 //! One task applies committed batches in order, puts each new [`Image`] into the [`ImageCell`], where handlers read it, and
-//! tells the subscribers (shards, lifecycle) what changed. As in Kafka nothing is published before the node has once
-//! reached the high watermark that it learnt first: a restarted broker does not act on its past step by step.
+//! tells the subscribers (shards) what changed. As in Kafka nothing is published before the node has once reached the high
+//! watermark that it learnt first; and a broker's image is [held back](ImageCell::held_back) until it knows of its own
+//! registration. Without that a broker that lost its unsynced records in a power failure and is back before its session
+//! has ended would lead in its old epoch with what is left, and its followers would cut their logs to it:
 //!
-//! On the node that leads the quorum the task also tells the world what was committed of partitions and brokers.
+//! ```text
+//!   b3 leads orders/2 in epoch 0, log end 80; power fails; back after 1 s, session 1.5 s, log end 0
+//!   the metadata still says: b3 leads epoch 0.  b1, b2 fetch, learn that epoch 0 ends at 0, truncate 80 -> 0
+//! ```
+//!
+//! On the node that leads the quorum the task also tells the world what was committed of partitions and brokers. A leader
+//! that was restarted before tells its whole past again, since it learns only then that it is committed: who listens goes by
+//! the offsets.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use metadata::{Change, Changed, Delta, Image};
 use protocol::{MetadataRecord, NodeId, Offset, TopicPartition};
-use runtime::{Env, Inbox, Observation, inbox};
+use runtime::{Env, Inbox, Observation, Post, inbox};
 
 use crate::quorum::{self, Committed, CommittedBatch, CommittedCallback};
 
 /// Holds the newest image. Cheap to clone; all clones see the same.
 #[derive(Clone, Default)]
-pub struct ImageCell(Arc<Mutex<Arc<Image>>>);
+pub struct ImageCell(Arc<Mutex<Cell>>);
+
+#[derive(Default)]
+struct Cell {
+    image: Arc<Image>,
+    /// Offset of the newest image, published or not; `None` before there is one.
+    applied: Option<Offset>,
+    held_back: bool,
+    publisher: Option<Post<Message>>,
+}
 
 impl std::fmt::Debug for ImageCell {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -31,14 +48,39 @@ impl ImageCell {
         Self::default()
     }
 
+    /// A cell with the empty image, which stays until [`ImageCell::release`].
+    pub fn held_back() -> Self {
+        Self(Arc::new(Mutex::new(Cell { held_back: true, ..Cell::default() })))
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut Cell) -> R) -> R {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The newest image.
     pub fn load(&self) -> Arc<Image> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        self.with(|cell| Arc::clone(&cell.image))
+    }
+
+    /// How far this node's copy of the metadata is, published or not.
+    pub fn applied(&self) -> Offset {
+        self.with(|cell| cell.applied.unwrap_or(Offset::NONE))
+    }
+
+    /// Lets the image out that was held back; the subscribers hear of it soon.
+    pub fn release(&self) {
+        let publisher = self.with(|cell| std::mem::take(&mut cell.held_back).then(|| cell.publisher.clone()).flatten());
+        if let Some(publisher) = publisher {
+            publisher.post(Message::Released);
+        }
     }
 
     /// Puts a newer one in: the publisher's right, and that of tests.
     pub fn store(&self, image: Arc<Image>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = image;
+        self.with(|cell| {
+            cell.applied = Some(image.offset());
+            cell.image = image;
+        });
     }
 }
 
@@ -59,18 +101,20 @@ pub fn start(env: &Env, node: NodeId, cell: ImageCell, subscribers: Vec<Subscrib
     // Unbounded: the quorum may not wait, and bounds what it reads ahead by its fetches.
     let (post, inbox) = inbox(usize::MAX);
     let leads = Leads { node, quorum: Arc::default() };
+    cell.with(|cell| cell.publisher = Some(post.clone()));
     let publisher = Publisher {
         env: env.clone(),
         cell,
         subscribers,
-        leads: leads.clone(),
         image: Arc::default(),
         unpublished: Delta::default(),
         published: None,
-        untold: VecDeque::new(),
+        high_watermark: Offset::ZERO,
     };
     env.spawn_detached("image", publisher.run(inbox));
-    (Box::new(move |committed| post.post(committed)), leads)
+    // Whether to tell is decided when the high watermark moves: every other node learns of that move from the leader.
+    let asked = leads.clone();
+    (Box::new(move |committed| post.post(Message::Committed(committed, asked.now()))), leads)
 }
 
 /// Whether this node leads the quorum. The quorum starts after the publisher, so its handle comes later.
@@ -92,51 +136,62 @@ impl Leads {
     }
 }
 
+enum Message {
+    /// From the quorum, and whether this node led it then.
+    Committed(Committed, bool),
+    /// The image is no longer held back.
+    Released,
+}
+
 struct Publisher {
     env: Env,
     cell: ImageCell,
     subscribers: Vec<Subscriber>,
-    leads: Leads,
     image: Arc<Image>,
     /// Changes since the image in the cell.
     unpublished: Delta,
     /// Offset of the image in the cell, once one was published.
     published: Option<Offset>,
-    /// The latest changes that this node has not told the world of, since it does not lead: should it be elected before
-    /// the former leader told of them, it will.
-    untold: VecDeque<Observation>,
+    /// The highest that was heard of.
+    high_watermark: Offset,
 }
 
-/// So many changes may be committed by a leader that dies before it tells of them.
-const UNTOLD_MAX: usize = 256;
-
 impl Publisher {
-    async fn run(mut self, mut inbox: Inbox<Committed>) {
+    async fn run(mut self, mut inbox: Inbox<Message>) {
         while let Some(first) = inbox.recv().await {
-            let mut high_watermark = self.take(&first);
+            self.hear(first);
             while let Some(next) = inbox.try_recv() {
-                high_watermark = high_watermark.max(self.take(&next));
+                self.hear(next);
             }
-            self.publish(high_watermark);
+            self.cell.with(|cell| cell.applied = Some(self.image.offset()));
+            self.publish();
         }
     }
 
-    fn take(&mut self, committed: &Committed) -> Offset {
+    fn hear(&mut self, message: Message) {
+        if let Message::Committed(committed, leads) = message {
+            self.take(&committed, leads);
+            self.high_watermark = self.high_watermark.max(committed.high_watermark);
+        }
+    }
+
+    fn take(&mut self, committed: &Committed, leads: bool) {
         for batch in committed.batches.iter() {
             let (image, delta) = apply(&self.image, batch);
             self.image = Arc::new(image);
-            self.observe(&delta);
+            if leads && self.env.observed() {
+                delta.changes.iter().filter_map(observation).for_each(|what| self.env.observe(what));
+            }
             self.unpublished.changes.extend(delta.changes);
         }
-        committed.high_watermark
     }
 
-    fn publish(&mut self, high_watermark: Offset) {
+    fn publish(&mut self) {
         let offset = self.image.offset();
-        if offset.is_none() || self.published == Some(offset) {
+        if offset.is_none() || self.published == Some(offset) || self.cell.with(|cell| cell.held_back) {
             return;
         }
-        if self.published.is_none() && offset < high_watermark.plus(-1) {
+        if self.published.is_none() && offset < self.high_watermark.plus(-1) {
             return;
         }
         self.published = Some(offset);
@@ -145,19 +200,6 @@ impl Publisher {
             ImageChanged { image: Arc::clone(&self.image), delta: Arc::new(std::mem::take(&mut self.unpublished)) };
         for subscriber in &mut self.subscribers {
             subscriber(&changed);
-        }
-    }
-
-    fn observe(&mut self, delta: &Delta) {
-        if !self.env.observed() {
-            return;
-        }
-        self.untold.extend(delta.changes.iter().filter_map(observation));
-        if self.leads.now() {
-            self.untold.drain(..).for_each(|what| self.env.observe(what));
-        } else {
-            let excess = self.untold.len().saturating_sub(UNTOLD_MAX);
-            self.untold.drain(..excess);
         }
     }
 }

@@ -215,7 +215,7 @@ impl Life {
         let request = BrokerHeartbeatRequest {
             broker_id: self.registration.broker_id,
             broker_epoch: self.shared.status().epoch.0,
-            current_metadata_offset: self.image.load().offset().0,
+            current_metadata_offset: self.image.applied().0,
             want_fence: !self.ready,
             want_shut_down: self.shutdown.is_some(),
             ..Default::default()
@@ -241,7 +241,10 @@ impl Life {
 
     /// What an answer says, and how long after its heartbeat the next is due; `None`: the broker may stop.
     fn answered(&mut self, response: &BrokerHeartbeatResponse) -> Option<Duration> {
-        self.caught_up |= response.is_caught_up;
+        if response.is_caught_up && !std::mem::replace(&mut self.caught_up, true) {
+            // This node knows of its registration, and so of all that it cost its former incarnation.
+            self.image.release();
+        }
         if let Some(shutdown) = &mut self.shutdown {
             // An answer to a heartbeat that did not ask for it yet says nothing.
             if self.shared.status().state == BrokerState::PendingControlledShutdown {

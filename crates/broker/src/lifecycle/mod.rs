@@ -159,7 +159,7 @@ pub struct Start<'a> {
     pub previous_epoch: BrokerEpoch,
     /// Where to find the active controller.
     pub quorum: quorum::Handle,
-    /// How far this node's metadata is.
+    /// How far this node's metadata is. Held back, it is released when the broker has read its own registration.
     pub image: ImageCell,
 }
 
