@@ -70,6 +70,8 @@ pub struct Watch {
     pub controller: Option<(LeaderEpoch, NodeId)>,
     /// Brokers whose last committed state is unfenced.
     pub unfenced: BTreeMap<NodeId, bool>,
+    /// Offset of the last record of a broker that was told.
+    brokers_told: Offset,
     /// Quorum elections: one entry for each new leader, ns.
     pub elections: Vec<u64>,
     /// Candidacies: (epoch, ns), to tell split votes.
@@ -107,6 +109,7 @@ impl Watch {
             partitions: BTreeMap::new(),
             controller: None,
             unfenced: BTreeMap::new(),
+            brokers_told: Offset::NONE,
             elections: Vec::new(),
             candidacies: Vec::new(),
             gauges: Vec::new(),
@@ -242,9 +245,14 @@ impl Watch {
                 );
                 self.gauge(at_ns);
             }
-            Observation::BrokerCommitted { broker, fenced, .. } => {
-                self.unfenced.insert(*broker, !*fenced);
-                if *fenced {
+            Observation::BrokerCommitted { broker, fenced, offset, .. } => {
+                // A leader of the quorum that was restarted tells the past again.
+                if *offset <= self.brokers_told {
+                    return;
+                }
+                self.brokers_told = *offset;
+                let was_unfenced = self.unfenced.insert(*broker, !*fenced).unwrap_or(false);
+                if *fenced && was_unfenced {
                     self.hit(ReachKind::Fenced, None, at_ns);
                 }
             }
