@@ -10,7 +10,7 @@ use protocol::NodeId;
 use runtime::Env;
 use world::{DiskProfile, HostId, LinkProfile, World};
 
-use crate::checker::{NodeInfo, Setup, TopicInfo};
+use crate::checker::{HostDisk, NodeInfo, Setup, TopicInfo};
 use crate::scenario::{DiskSpec, LinkSpec, Scenario};
 
 use super::timers;
@@ -101,6 +101,7 @@ pub struct Cluster {
     clients: BTreeMap<String, HostId>,
     envs: BTreeMap<String, Env>,
     program: Box<dyn Program>,
+    before_start: Box<dyn FnMut(&HostDisk)>,
 }
 
 /// What runs on the hosts of a cluster.
@@ -144,7 +145,7 @@ impl Cluster {
                 (name.clone(), id)
             })
             .collect();
-        let cluster = Self { world: world.clone(), nodes, clients, envs: BTreeMap::new(), program };
+        let cluster = Self { world: world.clone(), nodes, clients, envs: BTreeMap::new(), program, before_start: Box::new(|_| {}) };
         cluster.hardware(scenario);
         cluster
     }
@@ -180,6 +181,10 @@ impl Cluster {
         let Some(id) = self.id(host) else { return false };
         if self.world.is_running(id) {
             return false;
+        }
+        if self.nodes.contains_key(host) {
+            let disk = self.disk(host, id);
+            (self.before_start)(&disk);
         }
         let env = self.world.start(id);
         self.envs.insert(host.to_owned(), env.clone());
@@ -225,14 +230,18 @@ impl Cluster {
         self.program.responses()
     }
 
+    /// Calls `f` with a node's disk right before each start of a process there.
+    pub fn before_start(&mut self, f: impl FnMut(&HostDisk) + 'static) {
+        self.before_start = Box::new(f);
+    }
+
     /// Every file of every node's disk. Shared with the world, not copied.
-    pub fn disks(&self) -> Vec<crate::checker::HostDisk> {
-        let disk = |(host, id): (&String, &HostId)| crate::checker::HostDisk {
-            host: host.as_str().into(),
-            node: node_id(host),
-            files: self.world.files(*id, DEVICE),
-        };
-        self.nodes.iter().map(disk).collect()
+    pub fn disks(&self) -> Vec<HostDisk> {
+        self.nodes.iter().map(|(host, id)| self.disk(host, *id)).collect()
+    }
+
+    fn disk(&self, host: &str, id: HostId) -> HostDisk {
+        HostDisk { host: host.into(), node: node_id(host), files: self.world.files(id, DEVICE) }
     }
 }
 

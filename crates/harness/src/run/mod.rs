@@ -141,6 +141,10 @@ async fn live(
     let mut hosts = cluster::Cluster::new(&world, scenario, program, &clients, |id, name, node| {
         lock().name_host(id.0, name, node);
     });
+    hosts.before_start({
+        let watch = Arc::clone(&watch);
+        move |disk| watch.lock().unwrap_or_else(PoisonError::into_inner).before_start(disk)
+    });
     for name in scenario.cluster.hosts().iter().chain(&clients) {
         hosts.start(name);
     }

@@ -10,7 +10,7 @@ use protocol::{LeaderEpoch, NodeId, Offset, TopicPartition};
 use runtime::observation::{ProcessEnd, QuorumRole};
 use runtime::{Observation, cause::Cause};
 
-use crate::checker::{Checker, Loss, Setup};
+use crate::checker::{Checker, HostDisk, Loss, Setup};
 use crate::event::{Stamped, is_milestone};
 use crate::measure::Gauge;
 use crate::report::Crash;
@@ -138,6 +138,11 @@ impl Watch {
     /// What was reached, in the scenario's order.
     pub fn reached(&self) -> impl Iterator<Item = (&Reach, Reached)> {
         self.reach.iter().map(|(reach, reached)| (reach, *reached))
+    }
+
+    /// A process is about to start.
+    pub fn before_start(&mut self, disk: &HostDisk) {
+        self.checkers.iter_mut().for_each(|checker| checker.before_start(disk));
     }
 
     /// Takes the checkers out, to let them judge.
