@@ -1,22 +1,4 @@
-//! One partition's log on a disk, driven by submissions and completions.
-//!
-//! [`Log`] belongs to one task, which never waits for it: every call returns at once, [`Log::on_completion`] takes what the
-//! disk says, [`Log::next_event`] tells what came of it.
-//!
-//! ```text
-//!  log_start_offset      recovery_point          log_end_offset        next_offset
-//!        |---- durable ---------|---- written -----------|---- assigned -----|
-//! ```
-//!
-//! Segments are files named by their first offset. Promises:
-//! - Batches that the log's end has passed are read back whole, in order, byte for byte, until the log is cut.
-//! - What lies below the recovery point survives a power loss. A flush covers all that was assigned when it began,
-//!   names and leader epochs included.
-//! - A cut is durable before the next append: a power loss cannot mix bytes of before and after (stricter than Kafka).
-//! - While the checkpoint on disk may name a higher recovery point than the true one, no segment is begun before the one
-//!   below is durable; so whatever is not durable lies in the last segment, which recovery reads in any case.
-//!
-//! Deliberately absent: records (nothing here decodes one), waiting, producer state, time indexes, retention.
+//! [`Log`], by role: appends, flushes, reads, cuts and the file of leader epochs have a file each.
 
 use std::collections::VecDeque;
 use std::io;
@@ -64,7 +46,25 @@ struct Pending {
     flush: bool,
 }
 
-/// One partition's log. See the [module](self).
+/// One partition's log on a disk, driven by submissions and completions.
+///
+/// [`Log`] belongs to one task, which never waits for it: every call returns at once, [`Log::on_completion`] takes what the
+/// disk says, [`Log::next_event`] tells what came of it.
+///
+/// ```text
+///  log_start_offset      recovery_point          log_end_offset        next_offset
+///        |---- durable ---------|---- written -----------|---- assigned -----|
+/// ```
+///
+/// Segments are files named by their first offset. Promises:
+/// - Batches that the log's end has passed are read back whole, in order, byte for byte, until the log is cut.
+/// - What lies below the recovery point survives a power loss. A flush covers all that was assigned when it began,
+///   names and leader epochs included.
+/// - A cut is durable before the next append: a power loss cannot mix bytes of before and after (stricter than Kafka).
+/// - While the checkpoint on disk may name a higher recovery point than the true one, no segment is begun before the one
+///   below is durable; so whatever is not durable lies in the last segment, which recovery reads in any case.
+///
+/// Deliberately absent: records (nothing here decodes one), waiting, producer state, time indexes, retention.
 pub struct Log {
     dir: Dir,
     config: LogConfig,
