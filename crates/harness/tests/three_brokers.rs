@@ -97,11 +97,8 @@ fn a_cluster_survives_its_leader_and_takes_it_back() {
             env.sleep(Duration::from_secs(10)).await;
 
             let partition = TopicPartition::new("orders", 0);
-            let mut consumer = Consumer::new(
-                &env,
-                ClientConfig::fast("reader", servers),
-                [(partition.clone(), Start::Earliest)],
-            );
+            let mut consumer =
+                Consumer::new(&env, ClientConfig::fast("reader", servers), [(partition.clone(), Start::Earliest)]);
             let mut read = Vec::new();
             while read.len() < offsets.len() {
                 if let ConsumerEvent::Records { records, .. } = consumer.next().await {
@@ -117,6 +114,10 @@ fn a_cluster_survives_its_leader_and_takes_it_back() {
             assert_eq!(offsets[0], Offset(0));
         });
         let outcome = world.timeout(Duration::from_secs(120), task.join()).await;
-        assert!(matches!(outcome, Some(Some(()))), "{outcome:?}; the client's process: {:?}", world.ended(client_host).await);
+        assert!(
+            matches!(outcome, Some(Some(()))),
+            "{outcome:?}; the client's process: {:?}",
+            world.ended(client_host).await
+        );
     });
 }

@@ -145,7 +145,14 @@ impl Cluster {
                 (name.clone(), id)
             })
             .collect();
-        let cluster = Self { world: world.clone(), nodes, clients, envs: BTreeMap::new(), program, before_start: Box::new(|_| {}) };
+        let cluster = Self {
+            world: world.clone(),
+            nodes,
+            clients,
+            envs: BTreeMap::new(),
+            program,
+            before_start: Box::new(|_| {}),
+        };
         cluster.hardware(scenario);
         cluster
     }
