@@ -123,6 +123,9 @@ fn batch(rest: &mut Chunks) -> Option<DiskBatch> {
         let n = piece.len().min(header.len() - filled);
         header[filled..filled + n].copy_from_slice(&piece[..n]);
         filled += n;
+        if filled == header.len() {
+            break;
+        }
     }
     if filled < header.len() || header[16] != 2 {
         return None;
