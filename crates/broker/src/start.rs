@@ -54,6 +54,7 @@ pub struct Broker {
     node: NodeId,
     dir: LogDir,
     serves: Vec<Server>,
+    controller_listener: String,
     quorum: quorum::Handle,
     broker: Option<(lifecycle::Handle, Shards)>,
     failed: Inbox<String>,
@@ -102,7 +103,8 @@ impl Broker {
         }
         parts.watch(opened.run(host, committed));
         let serves = parts.listen().await?;
-        Ok(Self { env, node, dir, serves, quorum, broker, failed })
+        let controller_listener = config.controller_listener_name.clone();
+        Ok(Self { env, node, dir, serves, controller_listener, quorum, broker, failed })
     }
 
     /// Where it listens, in order of the listeners' names in the configuration.
@@ -131,7 +133,10 @@ impl Broker {
         if let Some((lifecycle, _)) = &self.broker {
             lifecycle.controlled_shutdown().await;
         }
-        for server in self.serves {
+        // The controllers' listener stays until the quorum has a new leader, which could not tell this node otherwise.
+        let (controllers, clients): (Vec<_>, Vec<_>) =
+            self.serves.into_iter().partition(|server| *server.listener() == *self.controller_listener);
+        for server in clients {
             server.stop(GRACE).await;
         }
         let mut epoch = BrokerEpoch::NONE;
@@ -140,6 +145,9 @@ impl Broker {
             epoch = lifecycle.status().epoch;
         }
         self.quorum.shutdown().await;
+        for server in controllers {
+            server.stop(GRACE).await;
+        }
         if self.broker.is_some()
             && let Err(error) = self.dir.mark_clean(epoch).await
         {

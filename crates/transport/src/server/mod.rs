@@ -116,6 +116,11 @@ impl Server {
         &self.local
     }
 
+    /// The name of its listener.
+    pub fn listener(&self) -> &Str {
+        &self.shared.config.listener
+    }
+
     /// What it has done so far.
     pub fn counters(&self) -> &Counters {
         &self.shared.counters
