@@ -43,6 +43,9 @@ fn config(id: i32, nodes: i32) -> Config {
     .expect("a good configuration")
 }
 
+/// Leader and ISR of a partition.
+type Committed = (NodeId, Vec<NodeId>);
+
 #[derive(Clone)]
 struct Tank {
     world: World,
@@ -50,8 +53,8 @@ struct Tank {
     /// Asks a node to stop in good order.
     stops: Arc<Mutex<BTreeMap<i32, Post<()>>>>,
     client: Env,
-    /// The last committed state of each partition: leader and ISR.
-    partitions: Arc<Mutex<BTreeMap<TopicPartition, (NodeId, Vec<NodeId>)>>>,
+    /// The last committed state of each partition.
+    partitions: Arc<Mutex<BTreeMap<TopicPartition, Committed>>>,
     /// Of each broker the registration if it is not fenced.
     brokers: Arc<Mutex<BTreeMap<NodeId, Option<BrokerEpoch>>>>,
 }
