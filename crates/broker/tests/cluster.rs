@@ -15,17 +15,38 @@ use client::{
 use futures_util::future::{Either, select};
 use protocol::{BrokerEpoch, Bytes, NodeId, Offset, Str, TopicPartition};
 use rand::RngExt;
+use runtime::observation::ProcessEnd;
 use runtime::{Address, Env, Observation, Post, inbox};
 use world::{Fault, HostId, Link, Lose, Stop, World};
 
-fn config(id: i32, nodes: i32) -> Config {
-    let listeners = format!("PLAINTEXT://b{id}:9092,CONTROLLER://b{id}:9093");
-    let voters: Vec<String> = (1..=nodes).map(|id| format!("{id}@b{id}:9093")).collect();
+/// Who is what. Controllers of their own are the nodes 11 to 13 on the hosts c1 to c3.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Layout {
+    /// Three nodes that are both.
+    Combined,
+    /// Three brokers of three shards, three controllers.
+    Apart,
+}
+
+fn config(id: i32, layout: Layout) -> Config {
+    let (roles, listeners, voters) = match layout {
+        Layout::Combined => (
+            "broker,controller",
+            format!("PLAINTEXT://b{id}:9092,CONTROLLER://b{id}:9093"),
+            "1@b1:9093,2@b2:9093,3@b3:9093",
+        ),
+        Layout::Apart if id > 10 => {
+            ("controller", format!("CONTROLLER://c{}:9093", id - 10), "11@c1:9093,12@c2:9093,13@c3:9093")
+        }
+        Layout::Apart => ("broker", format!("PLAINTEXT://b{id}:9092"), "11@c1:9093,12@c2:9093,13@c3:9093"),
+    };
     Config::from_properties([
         ("node.id", &*id.to_string()),
+        ("process.roles", roles),
+        ("wavetank.shards", if layout == Layout::Apart { "3" } else { "1" }),
         ("cluster.id", "AAAAAAAAAAAAAAAAAAAABA"),
         ("listeners", &*listeners),
-        ("controller.quorum.voters", &*voters.join(",")),
+        ("controller.quorum.voters", voters),
         ("broker.heartbeat.interval.ms", "300"),
         ("broker.session.timeout.ms", "1500"),
         ("controller.quorum.fetch.timeout.ms", "600"),
@@ -49,7 +70,9 @@ type Committed = (NodeId, Vec<NodeId>);
 #[derive(Clone)]
 struct Tank {
     world: World,
-    hosts: Vec<HostId>,
+    layout: Layout,
+    /// By node.
+    hosts: BTreeMap<i32, HostId>,
     /// Asks a node to stop in good order.
     stops: Arc<Mutex<BTreeMap<i32, Post<()>>>>,
     client: Env,
@@ -57,17 +80,24 @@ struct Tank {
     partitions: Arc<Mutex<BTreeMap<TopicPartition, Committed>>>,
     /// Of each broker the registration if it is not fenced.
     brokers: Arc<Mutex<BTreeMap<NodeId, Option<BrokerEpoch>>>>,
+    /// Why processes ended that should not have.
+    crashes: Arc<Mutex<Vec<String>>>,
 }
 
 impl Tank {
-    async fn new(world: World) -> Self {
-        let hosts: Vec<HostId> = (1..=3).map(|id| world.add_host(&format!("b{id}"))).collect();
+    async fn new(world: World, layout: Layout) -> Self {
+        let mut hosts: BTreeMap<i32, HostId> = (1..=3).map(|id| (id, world.add_host(&format!("b{id}")))).collect();
+        if layout == Layout::Apart {
+            hosts.extend((1..=3).map(|id| (id + 10, world.add_host(&format!("c{id}")))));
+        }
         let client_host = world.add_host("client");
         let client = world.start(client_host);
         let partitions: Arc<Mutex<BTreeMap<_, _>>> = Arc::default();
         let told = Arc::clone(&partitions);
         let brokers: Arc<Mutex<BTreeMap<NodeId, Option<BrokerEpoch>>>> = Arc::default();
         let registered = Arc::clone(&brokers);
+        let crashes: Arc<Mutex<Vec<String>>> = Arc::default();
+        let crashed = Arc::clone(&crashes);
         world.on_event(Box::new(move |event| match &event.what {
             Observation::PartitionCommitted { partition, leader, isr, .. } => {
                 told.lock().expect("one thread").insert(partition.clone(), (*leader, isr.clone()));
@@ -75,10 +105,13 @@ impl Tank {
             Observation::BrokerCommitted { broker, fenced, epoch, .. } => {
                 registered.lock().expect("one thread").insert(*broker, (!fenced).then_some(*epoch));
             }
+            Observation::ProcessEnded { how: ProcessEnd::Panicked, why } => {
+                crashed.lock().expect("one thread").push(why.clone());
+            }
             _ => {}
         }));
-        let tank = Self { world, hosts, stops: Arc::default(), client, partitions, brokers };
-        (1..=3).for_each(|id| tank.start(id));
+        let tank = Self { world, layout, hosts, stops: Arc::default(), client, partitions, brokers, crashes };
+        tank.hosts.keys().for_each(|id| tank.start(*id));
         tank.until("all brokers run", |tank| (1..=3).all(|id| tank.running(id).is_some())).await;
         tank
     }
@@ -89,16 +122,16 @@ impl Tank {
     }
 
     fn host(&self, id: i32) -> HostId {
-        self.hosts[id as usize - 1]
+        self.hosts[&id]
     }
 
     fn start(&self, id: i32) {
         let env = self.world.start(self.host(id));
         let (stop, mut stopped) = inbox(1);
         self.stops.lock().expect("one thread").insert(id, stop);
-        let (world, host) = (self.world.clone(), self.host(id));
+        let (world, host, layout) = (self.world.clone(), self.host(id), self.layout);
         env.clone().spawn_detached("main", async move {
-            let started = Broker::start(env.clone(), config(id, 3), Release::current()).await;
+            let started = Broker::start(env.clone(), config(id, layout), Release::current()).await;
             let mut broker = started.unwrap_or_else(|error| panic!("broker {id}: {error}"));
             let asked = {
                 let (failed, asked) = (std::pin::pin!(broker.failed()), std::pin::pin!(stopped.recv()));
@@ -256,7 +289,17 @@ fn judge(outcomes: &BTreeMap<u64, Outcome>, read: &BTreeMap<(i32, Offset), Bytes
 }
 
 fn run<F: Future>(seed: u64, body: impl FnOnce(Tank) -> F) -> F::Output {
-    World::run(seed, |world| async move { body(Tank::new(world).await).await })
+    run_as(Layout::Combined, seed, body)
+}
+
+fn run_as<F: Future>(layout: Layout, seed: u64, body: impl FnOnce(Tank) -> F) -> F::Output {
+    World::run(seed, |world| async move {
+        let tank = Tank::new(world, layout).await;
+        let crashes = Arc::clone(&tank.crashes);
+        let output = body(tank).await;
+        assert_eq!(*crashes.lock().expect("one thread"), Vec::<String>::new(), "seed {seed}");
+        output
+    })
 }
 
 #[test]
@@ -310,10 +353,11 @@ fn a_rolling_restart_loses_nothing_and_no_session_is_waited_for() {
 
 async fn chaos(tank: &Tank, seed: u64) {
     let mut rng = tank.world.rng(&format!("chaos/{seed}"));
+    let ids: Vec<i32> = tank.hosts.keys().copied().collect();
     let mut faults = Vec::new();
     for _ in 0..10 {
-        let id = rng.random_range(1..=3);
-        let (host, other) = (tank.host(id), tank.host(id % 3 + 1));
+        let id = ids[rng.random_range(0..ids.len())];
+        let (host, other) = (tank.host(id), tank.host(ids[rng.random_range(0..ids.len())]));
         match rng.random_range(0..5) {
             0 if tank.world.is_running(host) => tank.kill(id),
             1 => faults.push(tank.world.apply(Fault::Cut(Link::between(host, other)))),
@@ -325,7 +369,7 @@ async fn chaos(tank: &Tank, seed: u64) {
         tank.world.sleep(Duration::from_millis(rng.random_range(100..2_000))).await;
     }
     faults.into_iter().for_each(|fault| tank.world.heal(fault));
-    for id in 1..=3 {
+    for id in ids {
         if !tank.world.is_running(tank.host(id)) {
             tank.start(id);
         }
@@ -334,8 +378,9 @@ async fn chaos(tank: &Tank, seed: u64) {
 
 #[test]
 fn acknowledged_records_survive_kills_and_cuts() {
-    for seed in 200..205 {
-        run(seed, |tank| async move {
+    for seed in 200..206 {
+        let layout = if seed % 2 == 0 { Layout::Combined } else { Layout::Apart };
+        run_as(layout, seed, |tank| async move {
             tank.create(NewTopic::new("orders", 3, 3)).await;
             let load = tank.load("orders", 3, Duration::from_millis(20));
             chaos(&tank, seed).await;
@@ -355,8 +400,9 @@ fn acknowledged_records_survive_kills_and_cuts() {
 
 #[test]
 fn a_power_failure_of_one_broker_at_a_time_loses_nothing_that_was_acknowledged() {
-    for seed in 300..303 {
-        run(seed, |tank| async move {
+    for seed in 300..304 {
+        let layout = if seed % 2 == 0 { Layout::Combined } else { Layout::Apart };
+        run_as(layout, seed, |tank| async move {
             let mut rng = tank.world.rng("power");
             tank.create(NewTopic::new("orders", 3, 3)).await;
             let load = tank.load("orders", 3, Duration::from_millis(10));

@@ -17,6 +17,7 @@ use protocol::messages::{ApiVersionsRequest, CreateTopicsRequest};
 use protocol::{ApiKey, BrokerEpoch, ErrorCode, NodeId, Str, TopicIdPartition, Uuid};
 use rand::RngExt;
 use replication::{AlterAnswer, AlterPartition};
+use runtime::observation::ProcessEnd;
 use runtime::{Address, Env, Observation};
 use storage::{LogDir, MetaProperties};
 use transport::ApiRanges;
@@ -246,7 +247,14 @@ impl Tank {
 }
 
 fn run<F: Future>(seed: u64, body: impl FnOnce(Tank) -> F) -> F::Output {
-    World::run(seed, |world| async move { body(Tank::new(world).await).await })
+    World::run(seed, |world| async move {
+        let tank = Tank::new(world).await;
+        let seen = Arc::clone(&tank.seen);
+        let output = body(tank).await;
+        let crashed = |what: &&Observation| matches!(what, Observation::ProcessEnded { how: ProcessEnd::Panicked, .. });
+        assert_eq!(seen.lock().expect("one thread").iter().find(crashed), None, "seed {seed}");
+        output
+    })
 }
 
 #[test]
