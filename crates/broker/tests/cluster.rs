@@ -67,6 +67,9 @@ fn config(id: i32, layout: Layout) -> Config {
 /// Leader and ISR of a partition.
 type Committed = (NodeId, Vec<NodeId>);
 
+/// Leader and ISR.
+type Partitions = BTreeMap<TopicPartition, (NodeId, Vec<NodeId>)>;
+
 #[derive(Clone)]
 struct Tank {
     world: World,
@@ -92,7 +95,7 @@ impl Tank {
         }
         let client_host = world.add_host("client");
         let client = world.start(client_host);
-        let partitions: Arc<Mutex<BTreeMap<_, _>>> = Arc::default();
+        let partitions: Arc<Mutex<Partitions>> = Arc::default();
         let told = Arc::clone(&partitions);
         let brokers: Arc<Mutex<BTreeMap<NodeId, Option<BrokerEpoch>>>> = Arc::default();
         let registered = Arc::clone(&brokers);
