@@ -4,10 +4,11 @@ use bytes::Bytes;
 
 use super::header::{HEADER_SIZE, LENGTH_END};
 use super::{Attributes, Batch, BatchError, BatchHeader, Codec, RecordHeader, TimestampType, compress};
-use crate::codec::{Encoder, varint};
-use crate::{Chunks, LeaderEpoch, Offset, Timestamp};
+use crate::codec::varint;
+use crate::{LeaderEpoch, Offset, Timestamp};
 
-/// Gathers records into one batch. Large keys and values are shared, not copied, unless a codec is set.
+/// Gathers records into one batch, which is one piece of exactly its size: this is the one place where record data are
+/// copied.
 #[derive(Debug)]
 pub struct BatchBuilder {
     codec: Codec,
@@ -16,7 +17,8 @@ pub struct BatchBuilder {
     based: bool,
     /// Whether `header.last_offset_delta` was set by the caller.
     ends: bool,
-    records: Encoder,
+    /// Room for the header, then the records.
+    bytes: Vec<u8>,
 }
 
 impl BatchBuilder {
@@ -37,7 +39,7 @@ impl BatchBuilder {
             base_sequence: -1,
             count: 0,
         };
-        Self { codec, header, based: false, ends: false, records: Encoder::new() }
+        Self { codec, header, based: false, ends: false, bytes: vec![0; HEADER_SIZE] }
     }
 
     /// Where the batch begins in the log, and in which epoch it is written.
@@ -114,7 +116,7 @@ impl BatchBuilder {
 
     /// Bytes of the batch before compression.
     pub fn size(&self) -> usize {
-        HEADER_SIZE + self.records.len()
+        self.bytes.len()
     }
 
     /// An upper bound of the bytes that a record adds before compression.
@@ -171,44 +173,46 @@ impl BatchBuilder {
             + sized(value.as_ref())
             + varint::size_i32(headers.len() as i32)
             + headers.iter().map(|header| sized(Some(&header.key)) + sized(header.value.as_ref())).sum::<usize>();
-        let out = &mut self.records;
-        out.varint(size as i32);
-        out.i8(0);
-        out.varlong(timestamp_delta);
-        out.varint(offset_delta);
-        put(out, key);
-        put(out, value);
-        out.varint(headers.len() as i32);
+        let out = &mut self.bytes;
+        varint::put_i32(out, size as i32);
+        out.push(0);
+        varint::put_i64(out, timestamp_delta);
+        varint::put_i32(out, offset_delta);
+        put(out, key.as_ref());
+        put(out, value.as_ref());
+        varint::put_i32(out, headers.len() as i32);
         for header in headers {
-            put(out, Some(header.key.clone()));
-            put(out, header.value.clone());
+            put(out, Some(&header.key));
+            put(out, header.value.as_ref());
         }
         self
     }
 
     /// The batch. Fails if it is too large for a batch's length.
     pub fn build(self) -> Result<Batch, BatchError> {
-        let records = self.records.finish();
-        let body = match self.codec {
-            Codec::None => records,
-            codec => Chunks::from(compress(codec, &records)?),
-        };
-        if body.len() > i32::MAX as usize - HEADER_SIZE - LENGTH_END {
+        let mut bytes = self.bytes;
+        if self.codec != Codec::None {
+            let records = Bytes::from(bytes).slice(HEADER_SIZE..);
+            let compressed = compress(self.codec, &records.into())?;
+            bytes = [&[0; HEADER_SIZE], &compressed[..]].concat();
+        }
+        if bytes.len() > i32::MAX as usize - LENGTH_END {
             return Err(BatchError::Full);
         }
+        bytes.shrink_to_fit();
         let mut header = self.header;
         // A batch without records still reaches to its base offset, as compaction leaves it.
         header.last_offset_delta = header.last_offset_delta.max(0);
-        Ok(Batch::from_parts(header, body))
+        Ok(Batch::from_bytes(header, bytes))
     }
 }
 
-fn put(out: &mut Encoder, part: Option<Bytes>) {
+fn put(out: &mut Vec<u8>, part: Option<&Bytes>) {
     match part {
-        None => out.varint(-1),
+        None => varint::put_i32(out, -1),
         Some(part) => {
-            out.varint(part.len() as i32);
-            out.share(part);
+            varint::put_i32(out, part.len() as i32);
+            out.extend_from_slice(part);
         }
     }
 }

@@ -81,6 +81,15 @@ impl Batch {
         Self::from_parts(header, self.body())
     }
 
+    /// A batch of a header and bytes that have room for it before the records. Length and checksum are computed.
+    pub(super) fn from_bytes(mut header: BatchHeader, mut bytes: Vec<u8>) -> Self {
+        header.length = (bytes.len() - LENGTH_END) as i32;
+        bytes[..HEADER_SIZE].copy_from_slice(&header.to_bytes());
+        header.crc = crc32c::crc32c(&bytes[CRC_FROM..]);
+        bytes[..HEADER_SIZE].copy_from_slice(&header.to_bytes());
+        Self { header, bytes: bytes.into() }
+    }
+
     /// A batch of a header and a body. Length and checksum are computed.
     pub(super) fn from_parts(mut header: BatchHeader, body: Chunks) -> Self {
         header.length = (HEADER_SIZE - LENGTH_END + body.len()) as i32;
