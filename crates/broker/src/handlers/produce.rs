@@ -167,7 +167,10 @@ impl Producing {
             return Err(Refused::At(ErrorCode::NotLeaderOrFollower));
         }
         let rules = rules::batch_rules(image, &self.serving.config, name, now);
-        validate(&batch, &rules).map_err(Refused::Log)
+        validate(&batch, &rules).map_err(|invalid| match invalid.error {
+            ErrorCode::CorruptMessage | ErrorCode::MessageTooLarge => Refused::At(invalid.error),
+            _ => Refused::Log(invalid),
+        })
     }
 
     async fn gather(&mut self, mut gather: ProduceGather, mut inbox: Inbox<ProduceReply>) {

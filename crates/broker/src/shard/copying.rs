@@ -78,7 +78,7 @@ impl Shard {
 
     pub(super) fn act(&mut self) {
         let Some(image) = &self.image else { return };
-        let broker_epoch = self.ctx.lifecycle.status().epoch;
+        let broker_epoch = self.ctx.lifecycle.broker_epoch();
         let slots = &self.slots;
         let name = |id: TopicIdPartition| match slots.get(&id) {
             Some(Slot::Open(hosted, _)) => Some(hosted.name.topic.clone()),

@@ -13,6 +13,7 @@ use replication::{AlterPartition, Effect, Effects, Event, Fired, LogFacts, Parti
 use runtime::{Env, Observation, Post, observation};
 use storage::{AppendError, Log, LogError, LogEvent, Ticket};
 
+use super::Lifecycle;
 use super::message::{FetchReply, PartData, ProduceReply, RequestId, ShardMessage};
 use super::offsets::Scan;
 use crate::config::Config;
@@ -23,7 +24,7 @@ pub(super) struct Context {
     pub env: Env,
     pub node: NodeId,
     pub config: Arc<Config>,
-    pub lifecycle: lifecycle::Handle,
+    pub lifecycle: Arc<dyn Lifecycle>,
     pub post: Post<ShardMessage>,
     pub now: Now,
     pub next_token: u64,

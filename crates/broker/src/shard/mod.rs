@@ -22,7 +22,7 @@ mod task;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use protocol::NodeId;
+use protocol::{BrokerEpoch, NodeId};
 use runtime::{Env, Post, inbox};
 use tokio::sync::oneshot;
 
@@ -39,8 +39,34 @@ use crate::lifecycle;
 /// Called when this broker cannot go on, with the reason.
 pub type FatalCallback = Arc<dyn Fn(String) + Send + Sync>;
 
+/// What shards need of the broker's lifecycle.
+pub trait Lifecycle: Send + Sync + 'static {
+    /// Of this broker's registration; none before it.
+    fn broker_epoch(&self) -> BrokerEpoch;
+
+    /// Asks the controller to change an ISR.
+    fn alter_partition(&self, alter: lifecycle::Alter);
+
+    /// The logs that the first image assigns are open.
+    fn ready(&self);
+}
+
+impl Lifecycle for lifecycle::Handle {
+    fn broker_epoch(&self) -> BrokerEpoch {
+        self.status().epoch
+    }
+
+    fn alter_partition(&self, alter: lifecycle::Alter) {
+        Self::alter_partition(self, alter);
+    }
+
+    fn ready(&self) {
+        Self::ready(self);
+    }
+}
+
 /// What shards are started with.
-pub struct Settings {
+pub struct Settings<L = lifecycle::Handle> {
     /// The process.
     pub env: Env,
     /// Who this broker is.
@@ -50,12 +76,12 @@ pub struct Settings {
     /// Its log directory.
     pub storage: Storage,
     /// Its ways to the controller, and its broker epoch.
-    pub lifecycle: lifecycle::Handle,
+    pub lifecycle: L,
     /// Called when a log fails.
     pub fatal: FatalCallback,
 }
 
-impl std::fmt::Debug for Settings {
+impl<L> std::fmt::Debug for Settings<L> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Settings of node {}", self.node)
     }
@@ -78,8 +104,9 @@ impl std::fmt::Debug for Shards {
 impl Shards {
     /// Starts the shards. They do nothing before the first image; once all logs that it assigns are open, the lifecycle hears
     /// that the broker is ready.
-    pub fn start(settings: Settings) -> Self {
+    pub fn start(settings: Settings<impl Lifecycle>) -> Self {
         let Settings { env, node, config, storage, lifecycle, fatal } = settings;
+        let lifecycle: Arc<dyn Lifecycle> = Arc::new(lifecycle);
         let count = usize::try_from(config.numbers.shards).unwrap_or(1).max(1);
         let checkpoints = checkpoint::start(&env, &storage, Arc::clone(&fatal));
         let unready = Arc::new(AtomicUsize::new(count));
@@ -94,7 +121,7 @@ impl Shards {
                     node,
                     config: Arc::clone(&config),
                     storage: storage.clone(),
-                    lifecycle: lifecycle.clone(),
+                    lifecycle: Arc::clone(&lifecycle),
                     fatal: Arc::clone(&fatal),
                     post: post.clone(),
                     checkpoints: checkpoints.clone(),

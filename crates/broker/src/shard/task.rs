@@ -12,14 +12,13 @@ use replication::{Brokers, Event, FetcherEvent, Token};
 use runtime::{Env, Inbox, Observation, Post};
 use tokio::sync::oneshot;
 
-use super::FatalCallback;
+use super::{FatalCallback, Lifecycle};
 use super::checkpoint::{Ends, Report};
 use super::hosted::{Context, Hosted};
 use super::message::{Fetch, ListOffset, OffsetReply, ProducePart, ProduceReply, RequestId, ShardMessage};
 use super::opening::Storage;
 use super::source::Source;
 use crate::config::Config;
-use crate::lifecycle;
 
 /// Messages taken before touched partitions are looked after.
 const BATCH: usize = 256;
@@ -32,7 +31,7 @@ pub(super) struct Start {
     pub node: NodeId,
     pub config: Arc<Config>,
     pub storage: Storage,
-    pub lifecycle: lifecycle::Handle,
+    pub lifecycle: Arc<dyn Lifecycle>,
     pub fatal: FatalCallback,
     pub post: Post<ShardMessage>,
     pub checkpoints: Post<Report>,
