@@ -73,6 +73,8 @@ struct Part {
     id: Option<TopicIdPartition>,
     error: ErrorCode,
     max_bytes: usize,
+    /// Which shard reads it.
+    shard: usize,
     read: Option<PartData>,
 }
 
@@ -81,10 +83,16 @@ struct Watches {
     serving: Serving,
     request: RequestId,
     shards: BTreeSet<usize>,
+    /// First reads that have not come back: who was asked for them may place a watch yet.
+    unread: usize,
+    asked: BTreeSet<usize>,
 }
 
 impl Drop for Watches {
     fn drop(&mut self) {
+        if self.unread > 0 {
+            self.shards.append(&mut self.asked);
+        }
         for shard in &self.shards {
             self.serving.shards.post(*shard, ShardMessage::Unwatch(self.request));
         }
@@ -107,6 +115,8 @@ impl Fetching {
                 serving: serving.clone(),
                 request: serving.shards.request_id(),
                 shards: BTreeSet::new(),
+                unread: 0,
+                asked: BTreeSet::new(),
             },
             sorted: (0..serving.shards.count()).map(|_| Vec::new()).collect(),
             serving,
@@ -135,6 +145,7 @@ impl Fetching {
                     id: found.as_ref().ok().map(|named| named.id),
                     error: ErrorCode::None,
                     max_bytes: size(i64::from(asked.partition_max_bytes)),
+                    shard: 0,
                     read: None,
                 };
                 match found {
@@ -142,6 +153,7 @@ impl Fetching {
                     Ok(_) if asked.partition_max_bytes < 0 => part.error = ErrorCode::UnknownServerError,
                     Ok(named) => {
                         let shard = self.serving.shards.owner(&named.name, named.id.partition);
+                        part.shard = shard;
                         self.sorted[shard].push(FetchPart {
                             part: self.sent.len(),
                             partition: named.id,
@@ -178,9 +190,14 @@ impl Fetching {
                     reply: reply.clone(),
                 };
                 self.serving.shards.post(shard, ShardMessage::Fetch(fetch));
+                if arrives && self.may_wait {
+                    self.watches.asked.insert(shard);
+                    self.watches.unread += parts.len();
+                }
             }
         }
         if !arrives {
+            // Reading anew ends them.
             self.watches.shards.clear();
         }
     }
@@ -219,11 +236,9 @@ impl Fetching {
 
     fn keep(&mut self, data: PartData) {
         let place = self.sent[data.part];
-        if data.watched
-            && let Some(id) = self.parts[place].id
-            && let Some(shard) = self.sorted.iter().position(|parts| parts.iter().any(|part| part.partition == id))
-        {
-            self.watches.shards.insert(shard);
+        self.watches.unread = self.watches.unread.saturating_sub(1);
+        if data.watched {
+            self.watches.shards.insert(self.parts[place].shard);
         }
         self.parts[place].read = Some(data);
     }
