@@ -328,3 +328,38 @@ impl Recorder {
         }
     }
 }
+
+/// Latencies of a bin: few enough to be kept one by one. (A histogram of this range takes 200 kB, however empty.)
+#[derive(Default)]
+pub(crate) struct Samples {
+    micros: Vec<u64>,
+    censored: u64,
+}
+
+impl Samples {
+    /// Adds a latency in ns; rounded up to whole µs.
+    pub(crate) fn add(&mut self, nanos: u64, censored: bool) {
+        self.micros.push(nanos.div_ceil(1_000));
+        self.censored += u64::from(censored);
+    }
+
+    /// The numbers that are printed; exact.
+    pub(crate) fn summary(mut self) -> Latency {
+        self.micros.sort_unstable();
+        let Some(max) = self.micros.last().copied() else { return Latency::default() };
+        let count = self.micros.len();
+        // The smallest value that `ten_thousandths` of all do not exceed.
+        let at = |ten_thousandths: usize| self.micros[(count * ten_thousandths).div_ceil(10_000).clamp(1, count) - 1];
+        Latency {
+            samples: count as u64,
+            censored: self.censored,
+            p50_us: at(5_000),
+            p90_us: at(9_000),
+            p99_us: at(9_900),
+            p999_us: at(9_990),
+            p9999_us: at(9_999),
+            max_us: max,
+            mean_us: self.micros.iter().sum::<u64>() / count as u64,
+        }
+    }
+}

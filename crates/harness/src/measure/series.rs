@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::history::{SendOutcome, Value};
 
-use super::{Gauge, Input, Latency, Recorder, Window, ended};
+use super::{Gauge, Input, Latency, Samples, Window, ended};
 
 /// A bin's length, ns.
 pub const BIN_NS: u64 = 250_000_000;
@@ -60,7 +60,9 @@ struct Column {
     errors: u64,
     sent: u64,
     ended: u64,
-    latency: Option<Box<(Recorder, Recorder, Recorder)>>,
+    latency: Samples,
+    service: Samples,
+    e2e: Samples,
 }
 
 impl Series {
@@ -80,9 +82,8 @@ impl Series {
                 lag = (lag + column.acked).saturating_sub(column.consumed);
                 in_flight = (in_flight + column.sent).saturating_sub(column.ended);
                 let gauge = worst(input.gauges, at_ns, at_ns + BIN_NS);
-                let (latency, service, e2e) = column
-                    .latency
-                    .map_or_else(Default::default, |three| (three.0.summary(), three.1.summary(), three.2.summary()));
+                let (latency, service, e2e) =
+                    (column.latency.summary(), column.service.summary(), column.e2e.summary());
                 bins.push(Bin {
                     at_ns,
                     phase: phase_at(input.windows, at_ns).to_owned(),
@@ -128,11 +129,10 @@ fn columns(input: &Input<'_>, load: usize, first_read: &[u64], begin: u64, count
         let (end, censored) = ended(send, input.end_ns);
         on(send.intended_ns, &mut |column| {
             column.offered += 1;
-            let three = column.latency.get_or_insert_default();
-            three.0.add(end - send.intended_ns, censored);
-            three.1.add(end.saturating_sub(send.sent_ns), censored);
+            column.latency.add(end - send.intended_ns, censored);
+            column.service.add(end.saturating_sub(send.sent_ns), censored);
             if *read_at != u64::MAX {
-                three.2.add(read_at.saturating_sub(send.intended_ns), false);
+                column.e2e.add(read_at.saturating_sub(send.intended_ns), false);
             }
         });
         on(send.sent_ns, &mut |column| column.sent += 1);
