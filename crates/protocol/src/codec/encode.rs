@@ -88,9 +88,14 @@ impl Encoder {
         if bytes.len() < SHARED_FROM {
             self.buffer.extend_from_slice(&bytes);
         } else {
-            self.out.push(self.buffer.split().freeze());
-            self.out.push(bytes);
+            self.push(bytes);
         }
+    }
+
+    /// Adds bytes as a piece of their own.
+    fn push(&mut self, bytes: Bytes) {
+        self.out.push(self.buffer.split().freeze());
+        self.out.push(bytes);
     }
 
     /// Adds a rope without copying its large pieces.
@@ -226,7 +231,8 @@ impl Encoder {
         match value {
             Some(value) => {
                 self.length(flexible, false, Some(value.len()))?;
-                value.iter().for_each(|piece| self.share(piece.clone()));
+                // Small pieces too: a batch's own prefix, copied here, would pin this buffer in the log of whoever keeps it.
+                value.iter().for_each(|piece| self.push(piece.clone()));
                 Ok(())
             }
             None => self.null(flexible, false, nullable),
