@@ -17,7 +17,8 @@ pub struct BatchBuilder {
     based: bool,
     /// Whether `header.last_offset_delta` was set by the caller.
     ends: bool,
-    /// Room for the header, then the records.
+    /// Room for the header, then the records. Nothing before the first record, which then is given just the room it
+    /// needs: many batches never get a second one.
     bytes: Vec<u8>,
 }
 
@@ -39,7 +40,7 @@ impl BatchBuilder {
             base_sequence: -1,
             count: 0,
         };
-        Self { codec, header, based: false, ends: false, bytes: vec![0; HEADER_SIZE] }
+        Self { codec, header, based: false, ends: false, bytes: Vec::new() }
     }
 
     /// Where the batch begins in the log, and in which epoch it is written.
@@ -116,7 +117,7 @@ impl BatchBuilder {
 
     /// Bytes of the batch before compression.
     pub fn size(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len().max(HEADER_SIZE)
     }
 
     /// An upper bound of the bytes that a record adds before compression.
@@ -174,6 +175,10 @@ impl BatchBuilder {
             + varint::size_i32(headers.len() as i32)
             + headers.iter().map(|header| sized(Some(&header.key)) + sized(header.value.as_ref())).sum::<usize>();
         let out = &mut self.bytes;
+        if out.is_empty() {
+            out.reserve_exact(HEADER_SIZE + varint::size_i32(size as i32) + size);
+            out.resize(HEADER_SIZE, 0);
+        }
         varint::put_i32(out, size as i32);
         out.push(0);
         varint::put_i64(out, timestamp_delta);
@@ -191,6 +196,9 @@ impl BatchBuilder {
     /// The batch. Fails if it is too large for a batch's length.
     pub fn build(self) -> Result<Batch, BatchError> {
         let mut bytes = self.bytes;
+        if bytes.is_empty() {
+            bytes.resize(HEADER_SIZE, 0);
+        }
         if self.codec != Codec::None {
             let records = Bytes::from(bytes).slice(HEADER_SIZE..);
             let compressed = compress(self.codec, &records.into())?;
