@@ -6,12 +6,12 @@ use protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, Li
 use protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use protocol::{ErrorCode, LeaderEpoch, Str, Timestamp, Uuid};
 use replication::{ListOffsets, OffsetAnswer, ReadLimit};
-use runtime::inbox;
 use transport::server::{Answer, Reply, RequestContext, RequestFrame};
 
 use super::Serving;
 use super::lookup::find;
-use crate::shard::{ListOffset, OffsetReply, ShardMessage};
+use super::scatter::{Scattered, ShardGone};
+use crate::shard::{ListOffset, ShardMessage};
 
 /// Starts a ListOffsets request.
 pub fn call(serving: &Serving, context: &RequestContext, frame: &RequestFrame) -> Answer {
@@ -48,28 +48,24 @@ pub fn call(serving: &Serving, context: &RequestContext, frame: &RequestFrame) -
             parts.push(part);
         }
     }
-    let (reply, mut inbox) = inbox::<OffsetReply>(usize::MAX);
-    let mut sent = 0;
-    for (shard, mut asked) in sorted.into_iter().enumerate() {
+    for asked in &mut sorted {
         // A partition that turned out to be named twice is not asked for.
         asked.retain(|ask| parts[ask.part].found.is_none());
-        if !asked.is_empty() {
-            sent += asked.len();
-            serving.shards.post(shard, ShardMessage::ListOffsets { parts: asked, reply: reply.clone() });
-        }
     }
-    drop(reply);
+    let mut answers =
+        Scattered::ask(&serving.shards, sorted, |parts, reply| ShardMessage::ListOffsets { parts, reply });
     let context = context.clone();
-    if sent == 0 {
+    if answers.is_empty() {
         return respond(&context, &parts).into();
     }
     Answer::later(async move {
-        while sent > 0 {
-            let Some((part, found)) = inbox.recv().await else { return Reply::Close };
-            parts[part].found = Some(found);
-            sent -= 1;
+        loop {
+            match answers.next().await {
+                Ok(Some((part, found))) => parts[part].found = Some(found),
+                Ok(None) => return respond(&context, &parts),
+                Err(ShardGone) => return Reply::Close,
+            }
         }
-        respond(&context, &parts)
     })
 }
 

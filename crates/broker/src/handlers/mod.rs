@@ -12,6 +12,7 @@ mod lookup;
 pub mod metadata;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+mod scatter;
 
 use std::sync::Arc;
 

@@ -3,12 +3,12 @@
 use protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 use protocol::{ErrorCode, LeaderEpoch, Offset, Str, Uuid};
-use runtime::inbox;
 use transport::server::{Answer, Reply, RequestContext, RequestFrame};
 
 use super::Serving;
 use super::lookup::find;
-use crate::shard::{EpochEnd, EpochEndReply, ShardMessage};
+use super::scatter::{Scattered, ShardGone};
+use crate::shard::{EpochEnd, ShardMessage};
 
 /// Starts an OffsetForLeaderEpoch request.
 pub fn call(serving: &Serving, context: &RequestContext, frame: &RequestFrame) -> Answer {
@@ -34,26 +34,19 @@ pub fn call(serving: &Serving, context: &RequestContext, frame: &RequestFrame) -
             parts.push(part);
         }
     }
-    let (reply, mut inbox) = inbox::<EpochEndReply>(usize::MAX);
-    let mut sent = 0;
-    for (shard, asked) in sorted.into_iter().enumerate() {
-        if !asked.is_empty() {
-            sent += asked.len();
-            serving.shards.post(shard, ShardMessage::EpochEnds { parts: asked, reply: reply.clone() });
-        }
-    }
-    drop(reply);
+    let mut answers = Scattered::ask(&serving.shards, sorted, |parts, reply| ShardMessage::EpochEnds { parts, reply });
     let context = context.clone();
-    if sent == 0 {
+    if answers.is_empty() {
         return respond(&context, &parts).into();
     }
     Answer::later(async move {
-        while sent > 0 {
-            let Some((part, found)) = inbox.recv().await else { return Reply::Close };
-            parts[part].found = Some(found);
-            sent -= 1;
+        loop {
+            match answers.next().await {
+                Ok(Some((part, found))) => parts[part].found = Some(found),
+                Ok(None) => return respond(&context, &parts),
+                Err(ShardGone) => return Reply::Close,
+            }
         }
-        respond(&context, &parts)
     })
 }
 

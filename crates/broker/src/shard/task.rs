@@ -12,12 +12,12 @@ use replication::{Brokers, Event, FetcherEvent, Token};
 use runtime::{Env, Inbox, Observation, Post};
 use tokio::sync::oneshot;
 
-use super::{FatalCallback, Lifecycle};
 use super::checkpoint::{Ends, Report};
 use super::hosted::{Context, Hosted};
 use super::message::{Fetch, ListOffset, OffsetReply, ProducePart, ProduceReply, RequestId, ShardMessage};
 use super::opening::Storage;
 use super::source::Source;
+use super::{FatalCallback, Lifecycle};
 use crate::config::Config;
 
 /// Messages taken before touched partitions are looked after.
