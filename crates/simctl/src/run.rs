@@ -1,7 +1,7 @@
 //! `simctl run`: one run in this process, or several, each in a process of its own.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use harness::report::{Verdict, closing, summary};
 use harness::run::{Options, TraceOf};
@@ -47,7 +47,7 @@ fn random_seed() -> u64 {
 fn one(
     arguments: &RunArguments,
     reading: &Reading,
-    file: &PathBuf,
+    file: &Path,
     seed: u64,
     terminal: &mut Terminal,
 ) -> io::Result<u8> {

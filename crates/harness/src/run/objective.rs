@@ -130,7 +130,7 @@ impl Grounds<'_> {
             When::Run => {
                 let mut measured = self.windows.iter().filter(|window| window.measured);
                 let first = measured.next()?;
-                Some((first.start_ns, measured.last().unwrap_or(first).end_ns))
+                Some((first.start_ns, measured.next_back().unwrap_or(first).end_ns))
             }
             When::Phase(name) => self.phase(&name.value).map(|window| (window.start_ns, window.end_ns)),
             When::After(label) => {
