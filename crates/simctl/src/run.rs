@@ -1,7 +1,7 @@
 //! `simctl run`: one run in this process, or several, each in a process of its own.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use harness::report::{Verdict, closing, summary};
 use harness::run::{Options, TraceOf};
@@ -44,13 +44,7 @@ fn random_seed() -> u64 {
     word % 1_000_000_000
 }
 
-fn one(
-    arguments: &RunArguments,
-    reading: &Reading,
-    file: &Path,
-    seed: u64,
-    terminal: &mut Terminal,
-) -> io::Result<u8> {
+fn one(arguments: &RunArguments, reading: &Reading, file: &Path, seed: u64, terminal: &mut Terminal) -> io::Result<u8> {
     let scenario = &reading.scenario;
     let loud = !arguments.quiet && !arguments.one_of_many;
     if arguments.seed.is_none() && loud {
