@@ -6,6 +6,7 @@
 mod check;
 mod cli;
 mod folder;
+mod interrupt;
 mod list;
 mod load;
 mod machine;

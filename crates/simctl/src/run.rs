@@ -12,7 +12,7 @@ use crate::cli::{RunArguments, Seeds};
 use crate::machine::{Meter, build};
 use crate::sweep::{self, Line};
 use crate::terminal::Terminal;
-use crate::{USAGE, folder};
+use crate::{USAGE, folder, interrupt};
 
 /// The command.
 pub fn run(arguments: &RunArguments, terminal: &mut Terminal) -> io::Result<u8> {
@@ -23,6 +23,7 @@ pub fn run(arguments: &RunArguments, terminal: &mut Terminal) -> io::Result<u8> 
         return Ok(USAGE);
     }
     let Some(readings) = read_all(&arguments.files, &arguments.sets, terminal) else { return Ok(USAGE) };
+    interrupt::listen();
     let seeds = arguments.seed.unwrap_or_else(|| Seeds::One(random_seed()));
     match (seeds, readings.as_slice(), arguments.files.as_slice()) {
         (Seeds::One(seed), [reading], [file]) => one(arguments, reading, file, seed, terminal),
@@ -109,5 +110,5 @@ fn one(arguments: &RunArguments, reading: &Reading, file: &Path, seed: u64, term
         ))?;
     }
     terminal.say(&closing(&result, Some(&report), Some(&cost), style))?;
-    Ok(code)
+    Ok(if interrupt::asked() { interrupt::CODE } else { code })
 }

@@ -10,6 +10,7 @@ use harness::report::{Cost, RunResult, Verdict, bytes, duration};
 use harness::scenario::Reading;
 
 use crate::cli::{RunArguments, Seeds};
+use crate::interrupt;
 use crate::machine::Meter;
 use crate::terminal::Terminal;
 
@@ -128,6 +129,7 @@ pub fn sweep(arguments: &RunArguments, readings: &[Reading], seeds: Seeds, termi
     let mut tally = Tally::default();
     loop {
         while running.len() < at_once
+            && !interrupt::asked()
             && let Some((file, seed)) = jobs.next()
         {
             running.push(start(&program, arguments, file, seed)?);
@@ -153,7 +155,11 @@ pub fn sweep(arguments: &RunArguments, readings: &[Reading], seeds: Seeds, termi
         wait();
     }
     terminal.clear();
-    terminal.say(&totals(&mut tally, total, &meter))?;
+    let interrupted = tally.done < total;
+    terminal.say(&totals(&mut tally, interrupted, &meter))?;
+    if interrupted {
+        terminal.say(&format!("interrupted after {} of {total} runs; the rest was not run", tally.done))?;
+    }
     let files: Vec<String> = arguments.files.iter().map(|file| file.display().to_string()).collect();
     let mut command = format!("simctl run {} --seed {from}..{to}", files.join(" "));
     for set in &arguments.sets {
@@ -163,7 +169,7 @@ pub fn sweep(arguments: &RunArguments, readings: &[Reading], seeds: Seeds, termi
         command.push_str(&format!(" --plant {plant}"));
     }
     terminal.say(&format!("again  {command}"))?;
-    Ok(tally.worst)
+    Ok(if interrupted { interrupt::CODE } else { tally.worst })
 }
 
 #[expect(clippy::disallowed_methods, reason = "waits for other processes; no world runs in this one")]
@@ -184,6 +190,9 @@ fn start(program: &Path, arguments: &RunArguments, file: usize, seed: u64) -> io
     if let Some(hosts) = &arguments.trace {
         command.arg(format!("--trace={}", hosts.join(",")));
     }
+    // In a group of its own: a terminal's Ctrl-C is for the sweep, which lets its runs finish.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     Ok(Running { child, file, seed })
 }
@@ -233,7 +242,8 @@ fn report(
     Ok(())
 }
 
-fn totals(tally: &mut Tally, total: usize, meter: &Meter) -> String {
+fn totals(tally: &mut Tally, interrupted: bool, meter: &Meter) -> String {
+    let total = tally.done;
     let count = |code: u8| tally.counts.get(&code).copied().unwrap_or(0);
     let known: usize = [0, 1, 3, 4, 5].map(count).iter().sum();
     let mut text = format!(
@@ -256,6 +266,7 @@ fn totals(tally: &mut Tally, total: usize, meter: &Meter) -> String {
         ));
     }
     let word = match tally.worst {
+        0 if interrupted => "INTERRUPTED",
         0 => "PASS",
         4 => "INCONCLUSIVE",
         _ => "FAIL",

@@ -121,3 +121,23 @@ fn help_teaches_by_examples() {
         assert!(said.contains("Examples:\n  simctl "), "{said}");
     }
 }
+
+#[test]
+#[cfg(unix)]
+#[expect(clippy::disallowed_methods, reason = "waits for another process")]
+fn an_interrupted_sweep_says_how_far_it_came_and_ends_with_130() {
+    let out = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_simctl"));
+    command.current_dir(repository()).args(["run", "scenarios/echo.toml", "--seed", "1..100000", "--out"]);
+    command.arg(out.path()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let child = command.spawn().expect("the program was built");
+    while !out.path().join("echo").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill is there");
+    assert!(kill.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let stdout = text(&output.stdout);
+    assert!(stdout.contains("interrupted after ") && stdout.contains(" of 99999 runs"), "{stdout}");
+}

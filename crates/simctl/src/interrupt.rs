@@ -1,0 +1,25 @@
+//! Ctrl-C: the first one lets what runs come to its end and its report, the second ends at once. Both exit with [`CODE`].
+
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Interrupted (128 + SIGINT, as shells count).
+pub const CODE: u8 = 130;
+
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// From now on Ctrl-C is heard. Where it cannot be, it ends the program as it always did.
+pub fn listen() {
+    drop(ctrlc::set_handler(|| {
+        if ASKED.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(CODE));
+        }
+        let words = "interrupted: what runs now is finished and reported; Ctrl-C again ends at once";
+        drop(writeln!(std::io::stderr(), "\n{words}"));
+    }));
+}
+
+/// Whether Ctrl-C was pressed.
+pub fn asked() -> bool {
+    ASKED.load(Ordering::Relaxed)
+}
