@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use harness::report::Verdict;
+
 use crate::USAGE;
 use crate::cli::ListArguments;
 use crate::load::load;
@@ -56,6 +58,7 @@ pub fn list(arguments: &ListArguments, terminal: &mut Terminal) -> io::Result<u8
         let what =
             arguments.tag.as_ref().map_or("scenarios".to_owned(), |tag| format!("scenarios with the tag `{tag}`"));
         terminal.error(&format!("no {what} in {}", arguments.folder.display()));
+        return Ok(Verdict::Inconclusive.exit_code());
     }
     Ok(0)
 }

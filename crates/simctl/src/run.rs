@@ -23,6 +23,11 @@ pub fn run(arguments: &RunArguments, terminal: &mut Terminal) -> io::Result<u8> 
         return Ok(USAGE);
     }
     let Some(readings) = read_all(&arguments.files, &arguments.sets, terminal) else { return Ok(USAGE) };
+    // Better said now than after the run.
+    if let Err(error) = std::fs::create_dir_all(&arguments.out) {
+        terminal.error(&format!("error: reports cannot go to {}: {error}", arguments.out.display()));
+        return Ok(USAGE);
+    }
     interrupt::listen();
     let seeds = arguments.seed.unwrap_or_else(|| Seeds::One(random_seed()));
     match (seeds, readings.as_slice(), arguments.files.as_slice()) {

@@ -141,3 +141,11 @@ fn an_interrupted_sweep_says_how_far_it_came_and_ends_with_130() {
     let stdout = text(&output.stdout);
     assert!(stdout.contains("interrupted after ") && stdout.contains(" of 99999 runs"), "{stdout}");
 }
+
+#[test]
+fn a_report_that_cannot_be_written_is_said_before_the_run_and_no_match_is_no_success() {
+    let run = simctl(&["run", "scenarios/echo.toml", "--seed", "1", "--out", "Cargo.toml/runs"]);
+    assert_eq!(run.status.code(), Some(2), "{}", text(&run.stderr));
+    assert!(text(&run.stderr).contains("reports cannot go to"), "{}", text(&run.stderr));
+    assert_eq!(simctl(&["list", "--tag", "nosuch"]).status.code(), Some(4));
+}

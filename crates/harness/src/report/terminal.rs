@@ -64,6 +64,10 @@ pub fn summary(result: &RunResult, style: Style) -> String {
         sometimes(&mut out, result);
     }
     verdict(&mut out, result, style);
+    // A part that had nothing to say leaves no hole.
+    while out.contains("\n\n\n") {
+        out = out.replace("\n\n\n", "\n\n");
+    }
     out
 }
 
