@@ -31,6 +31,25 @@ both_arms! {
         assert_eq!(server.counters().responses(ApiKey::Metadata), 3);
     }
 
+    /// librdkafka 2.16 sends three bytes too many with Metadata v13 (formats.md, trap 16).
+    async fn bytes_left_over_behind_a_request_are_ignored(env) {
+        let gates = Gates::default();
+        let server = start(&env, |_| (), gates.service()).await;
+        let mut peer = Raw::connect(&env, server.local()).await;
+        let mut frame = metadata(1, "a");
+        frame.extend([0, 0, 0]);
+        let size = u32::try_from(frame.len() - 4).expect("a small frame");
+        frame[..4].copy_from_slice(&size.to_be_bytes());
+        peer.write([frame, metadata(2, "b")].concat()).await;
+        gates.seen_at_least(&env, 2).await;
+        assert_eq!(gates.seen(), ["a", "b"]);
+        gates.open("a");
+        gates.open("b");
+        for correlation in 1..=2 {
+            assert_eq!(peer.correlation().await, Some(correlation));
+        }
+    }
+
     async fn an_impossible_size_closes_its_connection_only(env) {
         let server = start(&env, |config| config.frame_bytes_max = 1_000, echo).await;
         let mut good = Raw::connect(&env, server.local()).await;
