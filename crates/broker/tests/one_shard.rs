@@ -124,7 +124,8 @@ both_arms! {
         assert_eq!(fetch(&client, 0, 0, 1 << 20).await.high_watermark, 0);
     }
 
-    /// In the world the bytes fetched are those that were produced: the network, the log and the disk share them.
+    /// In the world the bytes fetched are those of the producer's batch, where values are copied once and for all: the
+    /// network, the log and the disk share them.
     async fn a_payload_is_stored_once(env) {
         let (_server, client) = start(&env).await;
         let value = Bytes::from(vec![b'v'; 100_000]);
@@ -136,13 +137,13 @@ both_arms! {
             let fetched = fetch(&client, 2, 0, 1 << 20).await.records.unwrap();
             assert_eq!(split(fetched.clone())[0].body().to_vec(), sent.body().to_vec());
             if matches!(env, Env::Sim(_)) {
-                let whole = value.as_ptr_range();
+                let whole = sent.bytes.iter().next().expect("a built batch is one piece").as_ptr_range();
                 let shared: usize = fetched
                     .iter()
                     .filter(|piece| whole.contains(&piece.as_ptr()))
                     .map(Bytes::len)
                     .sum();
-                assert_eq!(shared, value.len(), "the value was copied on its way");
+                assert!(shared >= sent.body().len(), "the records were copied on their way: {shared} bytes shared");
             }
         }
     }
