@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::diagnostic::{Problems, Source, Spanned, code};
 use super::document::within;
 use super::fault::{Action, At, FaultLine, Heal};
-use super::model::{Scenario, Work};
+use super::model::{Load, Scenario, Work};
 use super::slo::{Limit, Metric, Placed, Slo, When};
 use super::term::NodeTerm;
 use super::units;
@@ -377,8 +377,13 @@ impl Lint<'_> {
                 "an echo has no bound that follows from a configuration",
             );
         }
+        let phase = match &slo.when {
+            When::Phase(phase) => Some(phase.value.as_str()),
+            When::After(_) | When::Run => None,
+        };
+        let awake = |load: &&Load| phase.is_none_or(|phase| !self.rests(&load.name.value, phase));
         let produced = |topic: Option<&str>| {
-            self.scenario.loads.iter().any(|load| match &load.work {
+            self.scenario.loads.iter().filter(awake).any(|load| match &load.work {
                 Work::Produce(produce) => topic.is_none_or(|topic| produce.topic.value == topic),
                 _ => false,
             })
@@ -409,6 +414,19 @@ impl Lint<'_> {
                 )
                 .label("an objective without samples is never met");
         }
+    }
+
+    /// Whether a load rests throughout a phase: what a client still had on its way when the phase began is no sample of it.
+    fn rests(&self, load: &str, phase: &str) -> bool {
+        let mut rests = false;
+        for known in &self.scenario.phases {
+            rests |= known.pause.iter().any(|name| name.value == load);
+            rests &= !known.resume.iter().any(|name| name.value == load);
+            if known.name.value == phase {
+                return rests;
+            }
+        }
+        false
     }
 
     fn slo_phase(&mut self, slo: &Slo, phase: &Placed<String>) {

@@ -202,6 +202,7 @@ fn each_mistake_has_its_code_and_its_suggestion() {
         ("produce.p99 in steady", "produce.p98 in steady", code::BAD_SLO, "unknown metric `produce.p98`"),
         ("produce.p99 in steady", "produce.p99 in warmup", code::VACUOUS_SLO, "phase `warmup` is not measured"),
         ("produce.p99 in steady", "echo.p99 in steady", code::VACUOUS_SLO, "would have no samples"),
+        ("produce.p99 in steady", "produce.p99 in drain", code::VACUOUS_SLO, "would have no samples"),
         ("produce.p99 in steady", "capacity in steady", code::LATER, "comes with a later version"),
         ("unavailable(orders)", "unavailable(order)", code::NO_SUCH_TOPIC, "`unavailable(order)`: no topic `order`"),
         ("98% of steady", "98% of stedy", code::NO_SUCH_PHASE, "did you mean `steady`?"),
