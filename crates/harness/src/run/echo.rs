@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use protocol::{Monotonic, Offset, TopicPartition};
+use protocol::{Offset, TopicPartition};
 use runtime::{Address, Connection, Env};
 
 use crate::history::{Send, SendOutcome};
@@ -55,22 +55,7 @@ impl Echo {
     /// latency counts from when it was wanted.
     pub async fn run(self, env: Env, recorder: Recorder, mut schedule: Schedule) {
         let mut connection: Option<Connection> = None;
-        while !recorder.is_ended() {
-            if recorder.is_paused(usize::from(self.load)) {
-                env.sleep(Duration::from_millis(10)).await;
-                schedule.restart(env.now().mono.0);
-                continue;
-            }
-            let intended = schedule.next();
-            if intended > env.now().mono.0 {
-                env.sleep_until(Monotonic(intended)).await;
-            }
-            if recorder.is_ended() {
-                break;
-            }
-            if recorder.is_paused(usize::from(self.load)) {
-                continue;
-            }
+        while let Some(intended) = schedule.due(&env, &recorder, usize::from(self.load)).await {
             let id = recorder.intend(Send {
                 id: 0,
                 load: self.load,

@@ -12,7 +12,7 @@ use client::{
     Acks, Admin, AutoOffsetReset, ClientConfig, Consumer, ConsumerEvent, NewTopic, OffsetSpec, Producer,
     ProducerRecord, SendError, Start, partition_of_key,
 };
-use protocol::{Monotonic, TopicPartition};
+use protocol::TopicPartition;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use runtime::{Address, Env};
@@ -84,22 +84,7 @@ impl Producing {
         // Clients begin at different partitions, so that they do not march in step.
         let mut turn = u32::from(self.client);
         let mut keys = 0u64;
-        while !recorder.is_ended() {
-            if recorder.is_paused(usize::from(self.load)) {
-                env.sleep(Duration::from_millis(10)).await;
-                schedule.restart(env.now().mono.0);
-                continue;
-            }
-            let intended = schedule.next();
-            if intended > env.now().mono.0 {
-                env.sleep_until(Monotonic(intended)).await;
-            }
-            if recorder.is_ended() {
-                break;
-            }
-            if recorder.is_paused(usize::from(self.load)) {
-                continue;
-            }
+        while let Some(intended) = schedule.due(&env, &recorder, usize::from(self.load)).await {
             let key = match self.produce.keys {
                 Keys::None => None,
                 Keys::Seq => Some(keys * 1_000 + u64::from(self.client)),

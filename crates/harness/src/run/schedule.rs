@@ -1,9 +1,17 @@
 //! When a client of an open-loop load wants to send: fixed in advance, whatever the answers do.
 
+use std::time::Duration;
+
+use protocol::Monotonic;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+use runtime::Env;
 
+use super::record::Recorder;
 use crate::scenario::Arrivals;
+
+/// How often a load that rests looks whether it may go on.
+const PAUSE_CHECK: Duration = Duration::from_millis(10);
 
 /// The intended send times of one client.
 #[derive(Debug)]
@@ -54,6 +62,29 @@ impl Schedule {
                 self.last
             }
         }
+    }
+
+    /// Waits until the next send is due and gives its intended time, ns; `None` when the loads end. While `load` rests
+    /// nothing is due.
+    pub async fn due(&mut self, env: &Env, recorder: &Recorder, load: usize) -> Option<u64> {
+        while !recorder.is_ended() {
+            if recorder.is_paused(load) {
+                env.sleep(PAUSE_CHECK).await;
+                self.restart(env.now().mono.0);
+                continue;
+            }
+            let intended = self.next();
+            if intended > env.now().mono.0 {
+                env.sleep_until(Monotonic(intended)).await;
+            }
+            if recorder.is_ended() {
+                break;
+            }
+            if !recorder.is_paused(load) {
+                return Some(intended);
+            }
+        }
+        None
     }
 
     /// After a rest: what was not wanted meanwhile is not made up for.
