@@ -60,8 +60,14 @@ fn one(arguments: &RunArguments, reading: &Reading, file: &Path, seed: u64, term
         let hosts: Vec<String> = hosts.iter().filter(|host| !host.is_empty()).cloned().collect();
         if hosts.is_empty() { TraceOf::All } else { TraceOf::Hosts(hosts) }
     });
-    let options =
-        Options { path: file.display().to_string(), sets: arguments.sets.clone(), seed, trace, build: build() };
+    let options = Options {
+        path: file.display().to_string(),
+        sets: arguments.sets.clone(),
+        seed,
+        trace,
+        build: build(),
+        record: None,
+    };
     let total = scenario.phase_starts().last().copied().unwrap_or(0) as f64 / 1e9;
     let meter = Meter::start();
     let show = loud && terminal.is_live();

@@ -119,7 +119,7 @@ pub(crate) enum Kind {
 }
 
 /// The trace's host of what concerns no host.
-const NOBODY: u32 = u16::MAX as u32;
+pub(crate) const NOBODY: u32 = u16::MAX as u32;
 
 /// What to do once the lock is free.
 #[derive(Default)]
@@ -211,6 +211,7 @@ impl Inner {
         use std::hash::Hash;
         self.counters.observations += 1;
         let id = self.trace.event(self.now, host.map_or(NOBODY, |host| host.0), Kind::Observed as u8, 0);
+        self.trace.was(cause, &what);
         what.hash(&mut self.trace);
         self.observed.then(|| Event { id, at: Time(self.now), host, cause, what })
     }

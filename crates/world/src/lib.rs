@@ -41,6 +41,8 @@ mod time;
 #[cfg(madsim)]
 mod trace;
 #[cfg(madsim)]
+mod words;
+#[cfg(madsim)]
 mod world;
 
 #[cfg(madsim)]
@@ -52,6 +54,6 @@ pub use crate::{
     inner::{Counters, End, HostId, Stop},
     net::{LinkProfile, TcpProfile},
     time::Time,
-    trace::{Checkpoint, TraceHash},
+    trace::{CHECKPOINT_EVERY, Checkpoint, Recorded, TraceHash},
     world::{Config, Stalled, World},
 };

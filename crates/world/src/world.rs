@@ -22,7 +22,7 @@ use crate::net::{LinkProfile, Net, TcpProfile};
 use crate::process::Process;
 use crate::streams::Streams;
 use crate::time::Time;
-use crate::trace::{Checkpoint, Trace, TraceHash};
+use crate::trace::{Checkpoint, Recorded, Trace, TraceHash};
 
 /// What a world is made of.
 #[derive(Clone, Copy, Debug, Default)]
@@ -311,6 +311,16 @@ impl World {
     /// The hash after every thousandth event.
     pub fn checkpoints(&self) -> Vec<Checkpoint> {
         self.with(|inner| inner.trace.checkpoints.clone())
+    }
+
+    /// Keeps every event of this window, by their numbers, for [`World::recorded`]. Changes no hash.
+    pub fn record(&self, window: std::ops::Range<u64>) {
+        self.with(|inner| inner.trace.window = window);
+    }
+
+    /// The events of the window of [`World::record`] that have happened.
+    pub fn recorded(&self) -> Vec<Recorded> {
+        self.with(|inner| inner.trace.recorded.clone())
     }
 
     /// Numbers of the run so far.

@@ -18,11 +18,13 @@ pub mod timers;
 mod value;
 mod watch;
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use protocol::TopicPartition;
-use world::{Time, World};
+use serde::{Deserialize, Serialize};
+use world::{Time, TraceHash, World};
 
 use crate::checker::{self, Finding, RunEnd, Setup};
 use crate::event::Stamped;
@@ -46,6 +48,8 @@ pub struct Options {
     pub trace: Option<TraceOf>,
     /// Which program this is.
     pub build: Build,
+    /// Events to keep by their numbers, to see where two runs part; nothing: none.
+    pub record: Option<Range<u64>>,
 }
 
 /// What a run gave.
@@ -55,6 +59,40 @@ pub struct Outcome {
     pub result: RunResult,
     /// The lines of the trace, if one was wanted.
     pub trace: Vec<String>,
+    /// The trace's hash after every thousandth event.
+    pub checkpoints: Vec<TraceHash>,
+    /// The events of [`Options::record`].
+    pub recorded: Vec<Recorded>,
+}
+
+/// An event of the world as the trace's hash saw it, for the place where two runs part.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Its number in the run, from 1.
+    pub id: u64,
+    /// True time, ns.
+    pub at_ns: u64,
+    /// Where: a host's name, or `world`.
+    pub host: String,
+    /// What, in a few words.
+    pub text: String,
+    /// The number of the event that led to it; 0 where that is not known.
+    pub cause: u64,
+    /// The trace's hash before it.
+    pub before: String,
+}
+
+impl Recorded {
+    fn of(event: &world::Recorded, world: &World) -> Self {
+        Self {
+            id: event.id,
+            at_ns: event.at.0,
+            host: event.host.map_or("world".to_owned(), |host| world.name(host).to_string()),
+            text: event.what.as_ref().map_or_else(|| event.text.clone(), crate::event::describe),
+            cause: event.cause.0,
+            before: event.before.to_string(),
+        }
+    }
 }
 
 /// What the world's part of a run leaves behind.
@@ -74,6 +112,8 @@ struct Lived {
     reached: Vec<ReachRow>,
     findings: Vec<Finding>,
     trace: Vec<String>,
+    checkpoints: Vec<TraceHash>,
+    recorded: Vec<Recorded>,
     produce_requests: u64,
     requests: u64,
 }
@@ -118,6 +158,9 @@ async fn live(
     options: &Options,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Lived, String> {
+    if let Some(window) = &options.record {
+        world.record(window.clone());
+    }
     let setup = cluster::setup(scenario);
     let watch =
         Arc::new(Mutex::new(watch::Watch::new(checker::all(&setup), &scenario.expect.reach, options.trace.clone())));
@@ -230,6 +273,8 @@ async fn live(
         reached,
         findings,
         trace: watch.take_trace(),
+        checkpoints: world.checkpoints().iter().map(|checkpoint| checkpoint.hash).collect(),
+        recorded: world.recorded().iter().map(|event| Recorded::of(event, &world)).collect(),
         produce_requests,
         requests,
     })
@@ -473,7 +518,7 @@ fn judge(scenario: &Scenario, options: &Options, lived: Lived) -> Outcome {
         sometimes: probe::reached().into_iter().map(|(name, times)| (name.to_owned(), times)).collect(),
     };
     decide(&mut result, broken, lived.misses);
-    Outcome { result, trace: lived.trace }
+    Outcome { result, trace: lived.trace, checkpoints: lived.checkpoints, recorded: lived.recorded }
 }
 
 /// The verdict: safety before objectives before what was not reached; an empty run never passes.
