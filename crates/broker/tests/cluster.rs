@@ -17,7 +17,7 @@ use protocol::{BrokerEpoch, Bytes, NodeId, Offset, Str, TopicPartition};
 use rand::RngExt;
 use runtime::observation::ProcessEnd;
 use runtime::{Address, Env, Observation, Post, inbox};
-use world::{Fault, HostId, Link, Lose, Stop, World};
+use world::{NetworkFault, ProcessFault, HostId, Link, Lose, Stop, World};
 
 /// Who is what. Controllers of their own are the nodes 11 to 13 on the hosts c1 to c3.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -156,7 +156,7 @@ impl Tank {
     }
 
     fn kill(&self, id: i32) {
-        self.world.apply(Fault::Kill(self.host(id)));
+        self.world.apply(ProcessFault::Kill(self.host(id)));
     }
 
     fn client_config(&self, name: &str) -> ClientConfig {
@@ -363,8 +363,8 @@ async fn chaos(tank: &Tank, seed: u64) {
         let (host, other) = (tank.host(id), tank.host(ids[rng.random_range(0..ids.len())]));
         match rng.random_range(0..5) {
             0 if tank.world.is_running(host) => tank.kill(id),
-            1 => faults.push(tank.world.apply(Fault::Cut(Link::between(host, other)))),
-            2 => faults.push(tank.world.apply(Fault::Cut(Link::one_way(host, other)))),
+            1 => faults.push(tank.world.apply(NetworkFault::Cut(Link::between(host, other)))),
+            2 => faults.push(tank.world.apply(NetworkFault::Cut(Link::one_way(host, other)))),
             3 if !faults.is_empty() => tank.world.heal(faults.swap_remove(0)),
             _ if !tank.world.is_running(host) => tank.start(id),
             _ => {}
@@ -413,7 +413,7 @@ fn a_power_failure_of_one_broker_at_a_time_loses_nothing_that_was_acknowledged()
                 tank.world.sleep(Duration::from_millis(rng.random_range(200..1_500))).await;
                 let id = rng.random_range(1..=3);
                 let (hosts, before) = (vec![tank.host(id)], tank.running(id));
-                tank.world.apply(Fault::PowerOff { hosts, lose: Lose::Mix, torn_write: Some(512) });
+                tank.world.apply(ProcessFault::PowerOff { hosts, lose: Lose::Mix, torn_write: Some(512) });
                 tank.world.sleep(Duration::from_millis(rng.random_range(100..3_000))).await;
                 tank.start(id);
                 // First the new incarnation must be known, and out of every ISR.

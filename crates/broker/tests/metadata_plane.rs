@@ -23,7 +23,7 @@ use storage::{LogDir, MetaProperties};
 use transport::ApiRanges;
 use transport::client::{ClientOptions, Connection};
 use transport::server::{Answer, RequestContext, RequestFrame, ServerConfig, Service, serve};
-use world::{Fault, FaultId, HostId, Link, Stop, World};
+use world::{NetworkFault, ProcessFault, FaultId, HostId, Link, Stop, World};
 
 const SESSION: Duration = Duration::from_millis(1_500);
 
@@ -187,11 +187,11 @@ impl Tank {
     }
 
     fn kill(&self, id: i32) {
-        self.world.apply(Fault::Kill(self.hosts[id as usize - 1]));
+        self.world.apply(ProcessFault::Kill(self.hosts[id as usize - 1]));
     }
 
     fn isolate(&self, id: i32) -> FaultId {
-        self.world.apply(Fault::Isolate(self.hosts[id as usize - 1]))
+        self.world.apply(NetworkFault::Isolate(self.hosts[id as usize - 1]))
     }
 
     /// Who leads, as node `id` sees it.
@@ -412,7 +412,7 @@ fn a_broker_cut_from_the_controller_is_fenced_and_serves_again_after() {
         let victim = active % 3 + 1;
         let epoch = tank.status(victim).epoch;
         let link = Link::between(tank.hosts[victim as usize - 1], tank.hosts[active as usize - 1]);
-        let cut = tank.world.apply(Fault::Cut(link));
+        let cut = tank.world.apply(NetworkFault::Cut(link));
         let fenced = |tank: &Tank| tank.image(active).broker(NodeId(victim)).is_some_and(|broker| broker.fenced);
         tank.until("it is fenced", |tank| fenced(tank)).await;
         tank.world.heal(cut);
@@ -447,8 +447,8 @@ async fn chaos(tank: &Tank, seed: u64) {
         let other = tank.hosts[id as usize % 3];
         match rng.random_range(0..5) {
             0 if tank.world.is_running(host) => tank.kill(id),
-            1 => faults.push(tank.world.apply(Fault::Cut(Link::between(host, other)))),
-            2 => faults.push(tank.world.apply(Fault::Cut(Link::one_way(host, other)))),
+            1 => faults.push(tank.world.apply(NetworkFault::Cut(Link::between(host, other)))),
+            2 => faults.push(tank.world.apply(NetworkFault::Cut(Link::one_way(host, other)))),
             3 if !faults.is_empty() => tank.world.heal(faults.swap_remove(0)),
             _ if !tank.world.is_running(host) => tank.start(id).await,
             _ => {}

@@ -425,7 +425,7 @@ fn a_deposed_leader_drops_what_nobody_else_has() {
         let cuts: Vec<_> = ["b2", "b3"]
             .map(|other| {
                 let link = world::Link::between(host, three.world.host(other).unwrap());
-                three.world.apply(world::Fault::Cut(link))
+                three.world.apply(world::NetworkFault::Cut(link))
             })
             .into();
         // What it wrote while it alone believed to lead is dropped once it follows.
@@ -464,7 +464,7 @@ fn with_a_flush_in_each_append_a_power_loss_of_all_loses_nothing_acknowledged() 
             for id in 1..=3 {
                 three.cluster.gone(id);
             }
-            three.world.apply(world::Fault::PowerOff { hosts, lose: world::Lose::Unsynced, torn_write: None });
+            three.world.apply(world::ProcessFault::PowerOff { hosts, lose: world::Lose::Unsynced, torn_write: None });
             for id in 1..=3 {
                 three.start(id).await;
             }

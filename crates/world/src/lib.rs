@@ -50,7 +50,9 @@ pub use crate::{
     clock::ClockSetting,
     disk::{DiskProfile, FileLoss, Lose, PowerLoss},
     event::Event,
-    fault::{Fault, FaultId, FaultReport, Link, VOCABULARY, Word},
+    fault::{
+        ClockFault, DiskFault, Drive, Fault, FaultId, FaultReport, Link, NetworkFault, ProcessFault, VOCABULARY, Word,
+    },
     inner::{Counters, End, HostId, Stop},
     net::{LinkProfile, TcpProfile},
     time::Time,

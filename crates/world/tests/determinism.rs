@@ -15,7 +15,7 @@ use bytes::Bytes;
 use rand::Rng;
 use runtime::{Address, Env, OpenMode};
 use support::{echo, read};
-use world::{Config, Fault, Link, LinkProfile, Lose, TraceHash, World};
+use world::{Config, Link, LinkProfile, Lose, NetworkFault, ProcessFault, TraceHash, World};
 
 const SEED: &str = "WAVETANK_TEST_SEED";
 
@@ -62,15 +62,15 @@ fn run(seed: u64) -> (TraceHash, u64) {
         (0..3).for_each(start);
         world.sleep(Duration::from_secs(2)).await;
         if seed % 2 == 1 {
-            let cut = world.apply(Fault::Cut(Link::one_way(hosts[0], hosts[1])));
+            let cut = world.apply(NetworkFault::Cut(Link::one_way(hosts[0], hosts[1])));
             world.sleep(Duration::from_millis(700)).await;
-            world.apply(Fault::Kill(hosts[1]));
+            world.apply(ProcessFault::Kill(hosts[1]));
             world.heal(cut);
             world.sleep(Duration::from_millis(300)).await;
             start(1);
-            let pause = world.apply(Fault::Pause(hosts[0]));
+            let pause = world.apply(ProcessFault::Pause(hosts[0]));
             world.sleep(Duration::from_millis(300)).await;
-            world.apply(Fault::PowerOff { hosts: vec![hosts[2]], lose: Lose::Mix, torn_write: Some(512) });
+            world.apply(ProcessFault::PowerOff { hosts: vec![hosts[2]], lose: Lose::Mix, torn_write: Some(512) });
             world.heal(pause);
             world.sleep(Duration::from_millis(500)).await;
             start(2);

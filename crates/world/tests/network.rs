@@ -10,14 +10,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use runtime::Address;
 use support::{MS, Pair, S, US, read, seconds, write, zeros};
-use world::{Config, End, Fault, Link, LinkProfile, Lose, Stop, TcpProfile, Time, World};
+use world::{Config, End, Link, LinkProfile, Lose, NetworkFault, ProcessFault, Stop, TcpProfile, Time, World};
 
 #[test]
 fn a_cut_shorter_than_the_limit_only_delays_and_delivery_waits_for_the_next_retransmission() {
     World::run(1, |world| async move {
         let mut pair = Pair::new(&world).await;
         pair.until(5.0).await;
-        let cut = world.apply(Fault::Cut(Link::between(pair.a, pair.b)));
+        let cut = world.apply(NetworkFault::Cut(Link::between(pair.a, pair.b)));
         write(&mut pair.near, b"late").await.expect("accepted");
         pair.until(6.5).await;
         world.heal(cut);
@@ -33,7 +33,7 @@ fn a_cut_shorter_than_the_limit_only_delays_and_delivery_waits_for_the_next_retr
 fn data_behind_a_lost_head_arrives_in_order_with_it() {
     World::run(1, |world| async move {
         let mut pair = Pair::new(&world).await;
-        let cut = world.apply(Fault::Cut(Link::one_way(pair.a, pair.b)));
+        let cut = world.apply(NetworkFault::Cut(Link::one_way(pair.a, pair.b)));
         write(&mut pair.near, b"one ").await.expect("accepted");
         world.sleep(Duration::from_millis(10)).await;
         world.heal(cut);
@@ -48,7 +48,7 @@ fn a_cut_longer_than_the_limit_times_out_after_fifteen_retransmissions() {
     World::run(1, |world| async move {
         let mut pair = Pair::new(&world).await;
         pair.until(1.0).await;
-        let cut = world.apply(Fault::Cut(Link::between(pair.a, pair.b)));
+        let cut = world.apply(NetworkFault::Cut(Link::between(pair.a, pair.b)));
         write(&mut pair.near, b"lost").await.expect("accepted");
         let error = read(&mut pair.near, 1).await.expect_err("the sender gives up");
         assert_eq!(error.kind(), ErrorKind::TimedOut);
@@ -69,7 +69,7 @@ fn in_a_one_way_cut_data_arrives_and_acknowledgements_do_not() {
     World::run(1, |world| async move {
         let mut pair = Pair::new(&world).await;
         pair.until(1.0).await;
-        let cut = world.apply(Fault::Cut(Link::one_way(pair.b, pair.a)));
+        let cut = world.apply(NetworkFault::Cut(Link::one_way(pair.b, pair.a)));
         write(&mut pair.near, b"one").await.expect("accepted");
         assert_eq!(read(&mut pair.far, 3).await.expect("delivered"), b"one");
         assert_eq!(world.now(), Time(S + 100 * US));
@@ -90,7 +90,7 @@ fn in_a_one_way_cut_data_arrives_and_acknowledgements_do_not() {
 fn lost_acknowledgements_keep_the_window_closed_until_one_gets_through() {
     World::run(1, |world| async move {
         let mut pair = Pair::new(&world).await;
-        let cut = world.apply(Fault::Cut(Link::one_way(pair.b, pair.a)));
+        let cut = world.apply(NetworkFault::Cut(Link::one_way(pair.b, pair.a)));
         let reader = pair.server.spawn("reader", async move {
             let got = read(&mut pair.far, 3 << 20).await.expect("all").len();
             (got, pair.far)
@@ -110,7 +110,7 @@ fn a_syn_that_is_lost_is_sent_again_with_back_off() {
     World::run(1, |world| async move {
         let pair = Pair::new(&world).await;
         pair.until(1.0).await;
-        let alone = world.apply(Fault::Isolate(pair.b));
+        let alone = world.apply(NetworkFault::Isolate(pair.b));
         let connect = pair.client.connect(Address::new("b", 9092));
         world.timeout(Duration::from_millis(1), std::future::pending::<()>()).await;
         let late = pair.client.connect(Address::new("b", 9092));
@@ -166,7 +166,7 @@ fn a_killed_process_closes_its_sockets_and_a_lost_host_says_nothing() {
     World::run(1, |world| async move {
         let mut pair = Pair::new(&world).await;
         let start = world.now();
-        let kill = world.apply(Fault::Kill(pair.b));
+        let kill = world.apply(ProcessFault::Kill(pair.b));
         assert_eq!(world.ended(pair.b).await, End::Killed);
         assert_eq!(read(&mut pair.near, 1).await.expect("end of stream"), b"");
         assert_eq!(world.now().since(start), Duration::from_micros(100));
@@ -230,7 +230,8 @@ fn bandwidth_is_shared_by_the_streams_of_a_link_and_latency_counts_once() {
     World::run(1, |world| async move {
         let mut pair = Pair::new(&world).await;
         let link = Link::one_way(pair.a, pair.b);
-        let slow = Fault::SlowLink { link, latency: Some(Duration::from_millis(5)), jitter: None, mbit_s: Some(80) };
+        let slow =
+            NetworkFault::SlowLink { link, latency: Some(Duration::from_millis(5)), jitter: None, mbit_s: Some(80) };
         let slow = world.apply(slow);
         // 1 MiB at 10 MB/s.
         let start = world.now();
@@ -324,7 +325,7 @@ fn the_network_goes_on_while_a_process_is_paused_and_its_timers_fire_after() {
             }
         });
         world.sleep(Duration::from_micros(1)).await;
-        let pause = world.apply(Fault::Pause(pair.b));
+        let pause = world.apply(ProcessFault::Pause(pair.b));
         write(&mut pair.near, b"buffered").await.expect("accepted");
         let reader = pair.server.spawn("reader", {
             let world = world.clone();
@@ -363,13 +364,13 @@ fn killing_a_paused_process_drops_its_tasks_and_healing_the_pause_spares_the_nex
             }
         });
         world.sleep(Duration::from_micros(500)).await;
-        let pause = world.apply(Fault::Pause(host));
+        let pause = world.apply(ProcessFault::Pause(host));
         world.sleep(Duration::from_secs(1)).await;
-        world.apply(Fault::Kill(host));
+        world.apply(ProcessFault::Kill(host));
         world.sleep(Duration::from_micros(1)).await;
         assert!(dropped.load(std::sync::atomic::Ordering::Relaxed));
         let env = world.start(host);
-        let again = world.apply(Fault::Pause(host));
+        let again = world.apply(ProcessFault::Pause(host));
         world.heal(pause);
         let task = env.spawn("task", async {});
         let mut join = std::pin::pin!(task.join());
@@ -383,7 +384,7 @@ fn killing_a_paused_process_drops_its_tasks_and_healing_the_pause_spares_the_nex
 fn a_power_loss_is_silence() {
     World::run(1, |world| async move {
         let mut pair = Pair::new(&world).await;
-        let off = world.apply(Fault::PowerOff { hosts: vec![pair.b], lose: Lose::Unsynced, torn_write: None });
+        let off = world.apply(ProcessFault::PowerOff { hosts: vec![pair.b], lose: Lose::Unsynced, torn_write: None });
         assert_eq!(world.ended(pair.b).await, End::Lost);
         assert!(world.timeout(Duration::from_secs(60), read(&mut pair.near, 1)).await.is_none());
         let start = world.now();
@@ -397,7 +398,7 @@ fn a_power_loss_is_silence() {
 fn a_host_added_later_is_cut_from_an_isolated_one_too() {
     World::run(1, |world| async move {
         let pair = Pair::new(&world).await;
-        let alone = world.apply(Fault::Isolate(pair.b));
+        let alone = world.apply(NetworkFault::Isolate(pair.b));
         let late = world.add_host("late");
         let env = world.start(late);
         let mut connect = std::pin::pin!(env.connect(Address::new("b", 9092)));

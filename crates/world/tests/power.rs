@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use runtime::{Chunks, Disk, DiskOp, Env, OpenMode};
-use world::{DiskProfile, Fault, HostId, Lose, PowerLoss, Stop, World};
+use world::{DiskFault, DiskProfile, Drive, HostId, Lose, PowerLoss, ProcessFault, Stop, World};
 
 fn chunks(bytes: &[u8]) -> Chunks {
     Bytes::copy_from_slice(bytes).into()
@@ -17,7 +17,7 @@ fn chunks(bytes: &[u8]) -> Chunks {
 
 /// A disk, then a power loss, then the disk again.
 async fn lose(world: &World, host: HostId, lose: Lose, torn_write: Option<u64>) -> (Env, Disk, PowerLoss) {
-    let fault = world.apply(Fault::PowerOff { hosts: vec![host], lose, torn_write });
+    let fault = world.apply(ProcessFault::PowerOff { hosts: vec![host], lose, torn_write });
     let env = world.start(host);
     let disk = env.disk("data");
     let (of, loss) = world.fault(fault).losses.pop().expect("one host");
@@ -56,7 +56,7 @@ fn a_kill_keeps_the_page_cache_even_of_names_that_were_never_synced() {
         disk.create_dir("logs/orders-0").await.expect("a directory");
         let file = disk.open("logs/orders-0/log", OpenMode::Create).await.expect("a file");
         disk.append(&file, chunks(b"abc")).await.expect("an append");
-        world.apply(Fault::Kill(host));
+        world.apply(ProcessFault::Kill(host));
         let disk = world.start(host).disk("data");
         assert_eq!(disk.read_all("logs/orders-0/log").await.expect("the file").to_vec(), b"abc");
     });
@@ -271,9 +271,8 @@ fn disk_operations_take_as_long_as_the_disk_says_and_end_in_order() {
         let at = start + profile.sync;
         assert_eq!(order.try_iter().collect::<Vec<_>>(), [("sync", at), ("append", at), ("len", at)]);
 
-        let slow = world.apply(Fault::SlowDisk {
-            host,
-            device: Some("data".into()),
+        let slow = world.apply(DiskFault::Slow {
+            disk: Drive { host, device: Some("data".into()) },
             read: None,
             write: None,
             fsync: Some(Duration::from_millis(5)),
@@ -293,7 +292,7 @@ fn disk_operations_take_as_long_as_the_disk_says_and_end_in_order() {
 #[test]
 fn a_disk_that_is_first_used_during_a_fault_is_slow_too() {
     on_a_disk(1, |world, host, _| async move {
-        world.apply(Fault::SlowDisk { host, device: None, read: None, write: None, fsync: None, x: 10 });
+        world.apply(DiskFault::Slow { disk: Drive::all_of(host), read: None, write: None, fsync: None, x: 10 });
         world.stop(host, Stop::Exit);
         let disk = world.start(host).disk("another");
         let start = world.now();

@@ -10,7 +10,7 @@ use protocol::{Monotonic, Timestamp};
 use runtime::observation::ProcessEnd;
 use runtime::{Env, Observation, inbox};
 use support::{MS, Pair, S, US, echo, read, write};
-use world::{ClockSetting, Config, End, Event, Fault, Stop, Time, World};
+use world::{ClockSetting, Config, End, Event, ProcessFault, Stop, Time, World};
 
 /// Runs `body` in a process of its own, to its end.
 fn in_a_process<F>(body: impl FnOnce(World, Env) -> F + 'static) -> F::Output
@@ -258,7 +258,7 @@ fn a_subscriber_may_act_on_the_world() {
         let faults = Arc::new(Mutex::new(0));
         let count = Arc::clone(&faults);
         world.on_event(Box::new(move |event| match &event.what {
-            Observation::Note { .. } => drop(actor.apply(Fault::Kill(host))),
+            Observation::Note { .. } => drop(actor.apply(ProcessFault::Kill(host))),
             Observation::FaultBegan { label, what } => {
                 assert_eq!((&**label, &**what), ("kill", "kill a"));
                 *count.lock().expect("one thread") += 1;

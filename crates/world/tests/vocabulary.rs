@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use world::{Fault, HostId, Link, Lose, VOCABULARY};
+use world::{DiskFault, Drive, Fault, HostId, Link, Lose, NetworkFault, ProcessFault, VOCABULARY};
 
 const DOC: &str = include_str!("../../../docs/world.md");
 
@@ -27,28 +27,82 @@ fn the_table_and_the_vocabulary_agree() {
     assert_eq!(table(), code);
 }
 
+/// Words of this issue that are still to come.
+const TO_COME: &[&str] = &[
+    "loss",
+    "flap",
+    "delay_messages",
+    "reset_connections",
+    "refuse_connections",
+    "swizzle",
+    "roll",
+    "hang",
+    "crash_at",
+    "wipe",
+    "twin",
+    "stall_disk",
+    "read_error",
+    "write_error",
+    "fsync_error",
+    "fsync_lie",
+    "disk_full",
+    "short_write",
+    "lost_rename",
+    "bit_rot",
+    "misdirected_write",
+    "zero_tail",
+    "clock_offset",
+    "clock_drift",
+    "clock_jump",
+    "clock_freeze",
+];
+
 #[test]
 fn every_word_of_this_issue_is_a_fault_and_every_fault_is_such_a_word() {
+    let words: BTreeSet<&str> = network().chain(process()).chain(disk()).map(|fault| fault.word()).collect();
+    let due: BTreeSet<&str> = VOCABULARY
+        .iter()
+        .filter(|word| ["A", "B"].contains(&word.issue))
+        .map(|word| word.word)
+        .filter(|word| !TO_COME.contains(word))
+        .collect();
+    assert_eq!(words, due);
+}
+
+// A new variant must come into its family's list: the matches have no wildcard.
+
+fn network() -> impl Iterator<Item = Fault> {
     let host = HostId(0);
     let link = Link::between(host, HostId(1));
-    let faults = [
-        Fault::Cut(link.clone()),
-        Fault::Isolate(host),
-        Fault::SlowLink { link, latency: None, jitter: None, mbit_s: None },
-        Fault::Kill(host),
-        Fault::Stop(host),
-        Fault::Pause(host),
-        Fault::PowerOff { hosts: vec![host], lose: Lose::Unsynced, torn_write: None },
-        Fault::SlowDisk { host, device: None, read: None, write: None, fsync: None, x: 2 },
+    let faults = vec![
+        NetworkFault::Cut(link.clone()),
+        NetworkFault::Isolate(host),
+        NetworkFault::SlowLink { link, latency: None, jitter: None, mbit_s: None },
     ];
-    // A new variant must come into the list above: this match has no wildcard.
-    for fault in &faults {
-        match fault {
-            Fault::Cut(_) | Fault::Isolate(_) | Fault::SlowLink { .. } | Fault::Kill(_) => {}
-            Fault::Stop(_) | Fault::Pause(_) | Fault::PowerOff { .. } | Fault::SlowDisk { .. } => {}
+    faults.into_iter().map(|fault| match fault {
+        NetworkFault::Cut(_) | NetworkFault::Isolate(_) | NetworkFault::SlowLink { .. } => fault.into(),
+    })
+}
+
+fn process() -> impl Iterator<Item = Fault> {
+    let host = HostId(0);
+    let faults = vec![
+        ProcessFault::Kill(host),
+        ProcessFault::Stop(host),
+        ProcessFault::Pause(host),
+        ProcessFault::PowerOff { hosts: vec![host], lose: Lose::Unsynced, torn_write: None },
+    ];
+    faults.into_iter().map(|fault| match fault {
+        ProcessFault::Kill(_) | ProcessFault::Stop(_) | ProcessFault::Pause(_) | ProcessFault::PowerOff { .. } => {
+            fault.into()
         }
-    }
-    let words: BTreeSet<&str> = faults.iter().map(Fault::word).collect();
-    let due: BTreeSet<&str> = VOCABULARY.iter().filter(|word| word.issue == "A").map(|word| word.word).collect();
-    assert_eq!(words, due);
+    })
+}
+
+fn disk() -> impl Iterator<Item = Fault> {
+    let disk = Drive::all_of(HostId(0));
+    let faults = vec![DiskFault::Slow { disk, read: None, write: None, fsync: None, x: 2 }];
+    faults.into_iter().map(|fault| match fault {
+        DiskFault::Slow { .. } => fault.into(),
+    })
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::diagnostic::{Problems, Source, Spanned, code};
 use super::document::within;
-use super::fault::{Action, At, FaultLine, Heal};
+use super::fault::{Action, At, FaultLine, Heal, Target};
 use super::model::{Load, Scenario, Work};
 use super::slo::{Limit, Metric, Placed, Slo, When};
 use super::term::NodeTerm;
@@ -459,14 +459,9 @@ enum Down<'v> {
 
 /// Every host term of an action, with the place of its text.
 fn terms(action: &Action) -> Vec<(&NodeTerm, Range<usize>)> {
-    match action {
-        Action::Cut(link) | Action::SlowLink { link, .. } | Action::Heal(Heal::Link(link)) => {
-            link.value.terms().map(|term| (term, link.span.clone())).collect()
-        }
-        Action::Isolate(host) | Action::SlowDisk { host, .. } => vec![(&host.value, host.span.clone())],
-        Action::Kill(hosts) | Action::Stop(hosts) | Action::Pause(hosts) | Action::PowerOff { hosts, .. } => {
-            hosts.iter().map(|host| (&host.value, host.span.clone())).collect()
-        }
-        Action::Heal(_) => Vec::new(),
+    match action.target() {
+        Target::Hosts(hosts) => hosts.iter().map(|host| (&host.value, host.span.clone())).collect(),
+        Target::Link(link) => link.value.terms().map(|term| (term, link.span.clone())).collect(),
+        Target::Nobody => Vec::new(),
     }
 }

@@ -22,7 +22,10 @@ pub mod units;
 mod tests;
 
 pub use diagnostic::{Problem, Problems, Severity, Source, Spanned, code};
-pub use fault::{Action, At, FaultLine, Heal, LoseData, Slower, WORDS as FAULT_WORDS};
+pub use fault::{
+    Action, At, ClockAction, DiskAction, FaultLine, Heal, LoseData, NetworkAction, ProcessAction, Slower, Target,
+    WORDS as FAULT_WORDS,
+};
 pub use model::{
     Allow, Arrivals, Cluster, DiskSpec, Expect, Hardware, Keys, LinkSpec, Load, Pace, Phase, Produce, Reach, ReachKind,
     Scenario, Timers, Topic, Work,

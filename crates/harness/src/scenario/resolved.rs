@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::fault::{Action, At, FaultLine, Heal, LOSE_WORDS, Slower};
+use super::fault::{Action, At, FaultLine, Heal, Target};
 use super::model::{Arrivals, DiskSpec, Keys, LinkSpec, Load, Pace, Phase, Scenario, Timers, Work};
 use super::units::{show_duration, show_rate, show_size};
 
@@ -157,42 +157,20 @@ fn fault_line(fault: &FaultLine) -> String {
 
 fn action_fields(action: &Action) -> Vec<String> {
     let word = action.word();
-    let one = |term: &dyn std::fmt::Display| format!("{word} = {}", quoted(&term.to_string()));
-    let slower = |key: &str, value: &Option<Slower>| {
-        value.map(|slower| match slower {
-            Slower::Takes(nanos) => format!("{key} = \"{}\"", show_duration(nanos)),
-            Slower::Times(thousandths) if thousandths.is_multiple_of(1_000) => {
-                format!("{key} = \"x{}\"", thousandths / 1_000)
-            }
-            Slower::Times(thousandths) => format!("{key} = \"x{}.{:03}\"", thousandths / 1_000, thousandths % 1_000),
-        })
-    };
-    let mut fields = Vec::new();
-    match action {
-        Action::Cut(link) => fields.push(one(&link.value)),
-        Action::Isolate(host) => fields.push(one(&host.value)),
-        Action::SlowLink { link, latency, jitter, mbit_s } => {
-            fields.push(one(&link.value));
-            fields.extend(latency.map(|nanos| format!("latency = \"{}\"", show_duration(nanos))));
-            fields.extend(jitter.map(|nanos| format!("jitter = \"{}\"", show_duration(nanos))));
-            fields.extend(mbit_s.map(|mbit_s| format!("mbit_s = {mbit_s}")));
+    let mut fields = vec![match action.target() {
+        Target::Hosts([host]) if !matches!(action, Action::Process(_)) => {
+            format!("{word} = {}", quoted(&host.value.to_string()))
         }
-        Action::Kill(hosts) | Action::Stop(hosts) | Action::Pause(hosts) | Action::PowerOff { hosts, .. } => {
-            fields.push(format!("{word} = {}", list(hosts.iter().map(|host| quoted(&host.value.to_string())))));
-            if let Action::PowerOff { lose, torn_write, .. } = action {
-                let word = LOSE_WORDS.iter().find(|(_, known)| known == lose).map_or("unsynced", |(word, _)| word);
-                fields.push(format!("lose = \"{word}\""));
-                fields.extend(torn_write.map(|bytes| format!("torn_write = \"{}\"", show_size(bytes))));
-            }
+        Target::Hosts(hosts) => {
+            format!("{word} = {}", list(hosts.iter().map(|host| quoted(&host.value.to_string()))))
         }
-        Action::SlowDisk { host, read, write, fsync } => {
-            fields.push(one(&host.value));
-            fields.extend([slower("read", read), slower("write", write), slower("fsync", fsync)].into_iter().flatten());
-        }
-        Action::Heal(Heal::All) => fields.push("heal = \"all\"".to_owned()),
-        Action::Heal(Heal::Label(label)) => fields.push(one(&label.value)),
-        Action::Heal(Heal::Link(link)) => fields.push(one(&link.value)),
-    }
+        Target::Link(link) => format!("{word} = {}", quoted(&link.value.to_string())),
+        Target::Nobody => match action {
+            Action::Heal(Heal::Label(label)) => format!("{word} = {}", quoted(&label.value)),
+            _ => format!("{word} = \"all\""),
+        },
+    }];
+    fields.extend(action.arguments());
     fields
 }
 

@@ -20,7 +20,7 @@ use runtime::{Env, Observation, Post, inbox};
 use storage::{LogDir, MetaProperties};
 use transport::ApiRanges;
 use transport::server::{self, Answer, RequestContext, RequestFrame, ServerConfig, Service};
-use world::{Fault, FaultId, HostId, Link, Lose, World};
+use world::{DiskFault, Drive, FaultId, HostId, Link, Lose, NetworkFault, ProcessFault, World};
 
 pub const VOTERS: i32 = 3;
 const OBSERVER: i32 = 9;
@@ -245,8 +245,8 @@ impl Cluster {
     pub fn down(&self, id: NodeId, power: bool) {
         let host = self.host(id);
         self.world.apply(match power {
-            true => Fault::PowerOff { hosts: vec![host], lose: Lose::Mix, torn_write: Some(4096) },
-            false => Fault::Kill(host),
+            true => ProcessFault::PowerOff { hosts: vec![host], lose: Lose::Mix, torn_write: Some(4096) },
+            false => ProcessFault::Kill(host),
         });
         let mut seen = self.seen.lock().unwrap();
         seen.handles.remove(&id);
@@ -254,13 +254,18 @@ impl Cluster {
     }
 
     pub fn cut(&self, a: NodeId, b: NodeId) -> FaultId {
-        self.world.apply(Fault::Cut(Link::between(self.host(a), self.host(b))))
+        self.world.apply(NetworkFault::Cut(Link::between(self.host(a), self.host(b))))
     }
 
     /// From now on a sync takes so long.
     pub fn slow_disk(&self, id: NodeId, sync: Duration) -> FaultId {
-        let (host, device) = (self.host(id), None);
-        self.world.apply(Fault::SlowDisk { host, device, read: None, write: None, fsync: Some(sync), x: 1 })
+        self.world.apply(DiskFault::Slow {
+            disk: Drive::all_of(self.host(id)),
+            read: None,
+            write: None,
+            fsync: Some(sync),
+            x: 1,
+        })
     }
 
     /// The node that most nodes call leader and that agrees.

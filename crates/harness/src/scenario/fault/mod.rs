@@ -1,10 +1,23 @@
-//! The fault vocabulary: one enum, one table of words, one reader of a line.
+//! The fault vocabulary: [`Action`] with a file for each family, one table of words, one reader of a line.
 //!
+//! A family's file has its enum, how its words are read and how they are written again ([`Action::arguments`]).
 //! [`WORDS`] repeats the table of the world's specification with the issue that brings each word; a word of a later issue
 //! is known and refused. Host terms are resolved when the fault fires, against the leaders observed then.
 
-use std::ops::Range;
+mod clock;
+mod disk;
+mod network;
+mod process;
 
+use std::ops::Range;
+use std::slice;
+
+pub use self::{
+    clock::ClockAction,
+    disk::{DiskAction, Slower},
+    network::NetworkAction,
+    process::{LoseData, ProcessAction},
+};
 use super::diagnostic::{Problems, Source, Spanned, code};
 use super::document::{Fields, Node, Value, comes_later, read_at, text};
 use super::term::{self, LinkTerm, NodeTerm};
@@ -89,73 +102,27 @@ pub enum At {
 /// What happens.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// Silence on a link.
-    Cut(Spanned<LinkTerm>),
-    /// A host is cut from all others.
-    Isolate(Spanned<NodeTerm>),
-    /// A link gets worse.
-    SlowLink {
-        /// Which.
-        link: Spanned<LinkTerm>,
-        /// New latency, ns.
-        latency: Option<u64>,
-        /// New jitter, ns.
-        jitter: Option<u64>,
-        /// New bandwidth, Mbit/s.
-        mbit_s: Option<u64>,
-    },
-    /// Processes exit: sockets close, the page cache stays.
-    Kill(Vec<Spanned<NodeTerm>>),
-    /// Processes are asked to stop and do so in good order.
-    Stop(Vec<Spanned<NodeTerm>>),
-    /// Processes freeze.
-    Pause(Vec<Spanned<NodeTerm>>),
-    /// Hosts are lost: silence; what was not synced is lost, or torn.
-    PowerOff {
-        /// Which.
-        hosts: Vec<Spanned<NodeTerm>>,
-        /// What becomes of unsynced data.
-        lose: LoseData,
-        /// The unit that a drive writes whole, in bytes: what is under way tears between two of them.
-        torn_write: Option<u64>,
-    },
-    /// Operations of a disk take longer.
-    SlowDisk {
-        /// Whose.
-        host: Spanned<NodeTerm>,
-        /// A read.
-        read: Option<Slower>,
-        /// A write.
-        write: Option<Slower>,
-        /// A sync.
-        fsync: Option<Slower>,
-    },
+    /// To links.
+    Network(NetworkAction),
+    /// To processes and machines.
+    Process(ProcessAction),
+    /// To disks.
+    Disk(DiskAction),
+    /// To clocks.
+    Clock(ClockAction),
     /// Ends other faults.
     Heal(Heal),
 }
 
-/// What a power failure does to data that was not synced.
+/// Whom an action is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LoseData {
-    /// All of it is lost; with `torn_write`, each file keeps a beginning of it.
-    Unsynced,
-    /// Each page is old, new or torn, as chance has it.
-    Mix,
-    /// None: the drive's cache and the kernel's made it.
-    Nothing,
-}
-
-/// The words of [`LoseData`].
-pub(super) const LOSE_WORDS: &[(&str, LoseData)] =
-    &[("unsynced", LoseData::Unsynced), ("mix", LoseData::Mix), ("nothing", LoseData::Nothing)];
-
-/// How much slower.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Slower {
-    /// So many times, in thousandths.
-    Times(u64),
-    /// So long, in ns.
-    Takes(u64),
+pub enum Target<'a> {
+    /// Hosts.
+    Hosts(&'a [Spanned<NodeTerm>]),
+    /// A link.
+    Link(&'a Spanned<LinkTerm>),
+    /// Other faults, or nobody.
+    Nobody,
 }
 
 /// What `heal` ends.
@@ -173,30 +140,63 @@ impl Action {
     /// Its word.
     pub const fn word(&self) -> &'static str {
         match self {
-            Self::Cut(_) => "cut",
-            Self::Isolate(_) => "isolate",
-            Self::SlowLink { .. } => "slow_link",
-            Self::Kill(_) => "kill",
-            Self::Stop(_) => "stop",
-            Self::Pause(_) => "pause",
-            Self::PowerOff { .. } => "power_off",
-            Self::SlowDisk { .. } => "slow_disk",
+            Self::Network(action) => action.word(),
+            Self::Process(action) => action.word(),
+            Self::Disk(action) => action.word(),
+            Self::Clock(action) => action.word(),
             Self::Heal(_) => "heal",
+        }
+    }
+
+    /// Whom it is about, in terms that are resolved when it happens.
+    pub fn target(&self) -> Target<'_> {
+        match self {
+            Self::Network(action) => action.target(),
+            Self::Process(action) => action.target(),
+            Self::Disk(action) => action.target(),
+            Self::Clock(action) => action.target(),
+            Self::Heal(Heal::Link(link)) => Target::Link(link),
+            Self::Heal(_) => Target::Nobody,
         }
     }
 
     /// The hosts that stop serving by it: not those that are only cut off.
     pub fn downs(&self) -> &[Spanned<NodeTerm>] {
         match self {
-            Self::Kill(hosts) | Self::Stop(hosts) | Self::PowerOff { hosts, .. } => hosts,
+            Self::Process(action) if action.downs() => match action.target() {
+                Target::Hosts(hosts) => hosts,
+                Target::Link(_) | Target::Nobody => &[],
+            },
             _ => &[],
         }
     }
 
     /// Whether it has a length (`for`).
     const fn has_length(&self) -> bool {
-        matches!(self, Self::Cut(_) | Self::Isolate(_) | Self::SlowLink { .. } | Self::Pause(_) | Self::SlowDisk { .. })
+        match self {
+            Self::Network(action) => action.has_length(),
+            Self::Process(action) => action.has_length(),
+            Self::Disk(action) => action.has_length(),
+            Self::Clock(action) => action.has_length(),
+            Self::Heal(_) => false,
+        }
     }
+
+    /// Its further arguments as a scenario would say them: `latency = "2ms"`.
+    pub fn arguments(&self) -> Vec<String> {
+        match self {
+            Self::Network(action) => action.arguments(),
+            Self::Process(action) => action.arguments(),
+            Self::Disk(action) => action.arguments(),
+            Self::Clock(action) => action.arguments(),
+            Self::Heal(_) => Vec::new(),
+        }
+    }
+}
+
+/// One host as a list.
+fn one(host: &Spanned<NodeTerm>) -> Target<'_> {
+    Target::Hosts(slice::from_ref(host))
 }
 
 /// Reads one line of `faults`.
@@ -264,76 +264,29 @@ fn read_action(
     problems: &mut Problems,
     source: &Source,
 ) -> Option<Action> {
-    Some(match name {
-        "cut" => Action::Cut(fields.read(name, problems, source, term::link)?),
-        "isolate" => Action::Isolate(fields.read(name, problems, source, term::node)?),
-        "slow_link" => {
-            let latency = super::document::duration(fields, "latency", problems, source);
-            let jitter = super::document::duration(fields, "jitter", problems, source);
-            let mbit_s = fields.integer("mbit_s", 1..=1_000_000, problems);
-            let link = fields.read(name, problems, source, term::link)?;
-            if latency.is_none()
-                && jitter.is_none()
-                && mbit_s.is_none()
-                && !["latency", "jitter", "mbit_s"].iter().any(|key| fields.has(key))
-            {
-                problems
-                    .error(code::MISSING_KEY, link.span.clone(), "this link gets no slower")
-                    .label("say `latency`, `jitter` or `mbit_s`");
-                return None;
-            }
-            Action::SlowLink {
-                link,
-                latency: latency.map(|found| found.value),
-                jitter: jitter.map(|found| found.value),
-                mbit_s: mbit_s.and_then(|found| u64::try_from(found.value).ok()),
-            }
-        }
-        "kill" => Action::Kill(hosts(name, fields, problems, source)?),
-        "stop" => Action::Stop(hosts(name, fields, problems, source)?),
-        "pause" => Action::Pause(hosts(name, fields, problems, source)?),
-        "power_off" => {
-            let lose = fields.word("lose", LOSE_WORDS, &[], problems);
-            let torn_write = fields.read("torn_write", problems, source, |text| {
-                let bytes = units::size(text)?;
-                if bytes >= 512 && bytes.is_power_of_two() {
-                    return Ok(bytes);
-                }
-                Err(units::Refusal::new(code::OUT_OF_RANGE, 0..text.len(), "`torn_write` is the size of a page")
-                    .label("a power of two from 512B"))
-            });
-            Action::PowerOff {
-                hosts: hosts(name, fields, problems, source)?,
-                lose: lose.map_or(LoseData::Unsynced, |lose| lose.value),
-                torn_write: torn_write.map(|size| size.value),
-            }
-        }
-        "slow_disk" => {
-            let [read, write, fsync] = ["read", "write", "fsync"].map(|key| fields.read(key, problems, source, slower));
-            let x = fields.read("x", problems, source, slower).map(|found| found.value);
-            let host = fields.read(name, problems, source, term::node)?;
-            let [read, write, fsync] = [read, write, fsync].map(|found| found.map(|found| found.value).or(x));
-            if read.is_none() && write.is_none() && fsync.is_none() {
-                if !["read", "write", "fsync", "x"].iter().any(|key| fields.has(key)) {
-                    problems
-                        .error(code::MISSING_KEY, host.span.clone(), "this disk gets no slower")
-                        .label("say `read`, `write`, `fsync` or `x`: \"20ms\" or \"x40\"");
-                }
-                return None;
-            }
-            Action::SlowDisk { host, read, write, fsync }
-        }
-        "heal" => {
-            let found = fields.text(name, problems)?;
-            Action::Heal(if found.value == "all" {
-                Heal::All
-            } else if found.value.contains("->") || found.value.contains('|') {
-                Heal::Link(read_at(found.value, found.span, problems, source, term::link)?)
-            } else {
-                Heal::Label(Spanned::new(found.value.to_owned(), found.span))
-            })
-        }
-        _ => return None,
+    if network::WORDS.contains(&name) {
+        return network::read(name, fields, problems, source).map(Action::Network);
+    }
+    if process::WORDS.contains(&name) {
+        return process::read(name, fields, problems, source).map(Action::Process);
+    }
+    if disk::WORDS.contains(&name) {
+        return disk::read(name, fields, problems, source).map(Action::Disk);
+    }
+    if clock::WORDS.contains(&name) {
+        return clock::read(name, fields, problems, source).map(Action::Clock);
+    }
+    (name == "heal").then(|| heal(name, fields, problems, source)).flatten().map(Action::Heal)
+}
+
+fn heal(name: &'static str, fields: &mut Fields<'_>, problems: &mut Problems, source: &Source) -> Option<Heal> {
+    let found = fields.text(name, problems)?;
+    Some(if found.value == "all" {
+        Heal::All
+    } else if found.value.contains("->") || found.value.contains('|') {
+        Heal::Link(read_at(found.value, found.span, problems, source, term::link)?)
+    } else {
+        Heal::Label(Spanned::new(found.value.to_owned(), found.span))
     })
 }
 
@@ -362,20 +315,6 @@ fn hosts(
     (terms.len() == list.len() && !terms.is_empty()).then_some(terms)
 }
 
-fn slower(text: &str) -> Result<Slower, units::Refusal> {
-    match text.strip_prefix('x') {
-        Some(times) => match units::percent(&format!("{times}%")) {
-            Some(hundredths) if hundredths > 0 => Ok(Slower::Times(hundredths * 10)),
-            _ => Err(units::Refusal::new(code::BAD_DURATION, 0..text.len(), format!("`{text}` is no factor"))
-                .label("like `x40`")),
-        },
-        None => units::duration(text).map(Slower::Takes).map_err(|mut refusal| {
-            refusal.label = Some("a duration like `20ms`, or a factor like `x40`".to_owned());
-            refusal
-        }),
-    }
-}
-
 fn read_at_term(text: &str) -> Result<At, units::Refusal> {
     if text.starts_with(|c: char| c.is_ascii_digit()) {
         return units::duration(text).map(At::Absolute);
@@ -401,14 +340,5 @@ mod tests {
         assert_eq!(read_at_term("failover"), Ok(At::Phase("failover".into(), 0)));
         assert_eq!(read_at_term("failover + 2s"), Ok(At::Phase("failover".into(), 2_000_000_000)));
         assert_eq!(read_at_term("failover+2x").unwrap_err().at, 10..11);
-    }
-
-    #[test]
-    fn slower_is_a_factor_or_a_time() {
-        assert_eq!(slower("x40"), Ok(Slower::Times(40_000)));
-        assert_eq!(slower("x1.5"), Ok(Slower::Times(1_500)));
-        assert_eq!(slower("20ms"), Ok(Slower::Takes(20_000_000)));
-        assert!(slower("40").is_err());
-        assert!(slower("x").is_err());
     }
 }

@@ -3,17 +3,19 @@
 //! [`Driver`] is the only one that starts, ends and hurts hosts. What it did is in [`Driver::windows`] and
 //! [`Driver::faults`]; what it could not do (a leader that was not there) in [`Driver::misses`].
 
+mod apply;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use runtime::Observation;
-use world::{Fault, FaultId, Link, Lose, Stop, Time, World};
+use world::{FaultId, Stop, Time, World};
 
 use crate::measure::{FaultSpan, Window};
-use crate::scenario::{Action, At, FaultLine, Heal, LinkTerm, LoseData, Phase, Scenario, Slower};
+use crate::scenario::{Action, At, FaultLine, Heal, Phase, Scenario, Target};
 
-use super::cluster::{Cluster, disk_of, node_id};
+use super::cluster::{Cluster, node_id};
 use super::record::Recorder;
 use super::resolve::Resolver;
 use super::watch::Watch;
@@ -208,19 +210,13 @@ impl<'a> Driver<'a> {
         let (applied, hosts, links, lost_controller, led) = {
             let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
             let mut resolver = Resolver { cluster: &self.scenario.cluster, watch: &watch, rng };
-            let hosts = match &line.action {
-                Action::Isolate(term) | Action::SlowDisk { host: term, .. } => resolver.hosts(&term.value),
-                Action::Kill(terms)
-                | Action::Stop(terms)
-                | Action::Pause(terms)
-                | Action::PowerOff { hosts: terms, .. } => resolver.all(terms.iter().map(|term| &term.value)),
-                Action::Cut(_) | Action::SlowLink { .. } | Action::Heal(_) => Vec::new(),
+            let hosts = match line.action.target() {
+                Target::Hosts(terms) => resolver.all(terms.iter().map(|term| &term.value)),
+                Target::Link(_) | Target::Nobody => Vec::new(),
             };
-            let links = match &line.action {
-                Action::Cut(link) | Action::SlowLink { link, .. } | Action::Heal(Heal::Link(link)) => {
-                    Some(resolver.link(&link.value))
-                }
-                _ => None,
+            let links = match line.action.target() {
+                Target::Link(link) => Some(resolver.link(&link.value)),
+                Target::Hosts(_) | Target::Nobody => None,
             };
             let involved: Vec<&String> = match &links {
                 Some((from, to)) => from.iter().chain(to).collect(),
@@ -265,86 +261,6 @@ impl<'a> Driver<'a> {
             hosts: involved,
             partitions: led.0 as u64,
         });
-    }
-
-    fn ids(&self, hosts: &[String]) -> Vec<world::HostId> {
-        hosts.iter().filter_map(|host| self.cluster.id(host)).collect()
-    }
-
-    fn link(&self, term: &LinkTerm, sides: &(Vec<String>, Vec<String>)) -> Link {
-        Link { from: self.ids(&sides.0), to: self.ids(&sides.1), both: !term.one_way }
-    }
-
-    fn apply(
-        &mut self,
-        line: &FaultLine,
-        hosts: &[String],
-        links: Option<&(Vec<String>, Vec<String>)>,
-        index: usize,
-    ) -> Active {
-        let mut down = Vec::new();
-        let mut faults = Vec::new();
-        match (&line.action, links) {
-            (Action::Cut(term), Some(sides)) => faults.push(Fault::Cut(self.link(&term.value, sides))),
-            (Action::SlowLink { link: term, latency, jitter, mbit_s }, Some(sides)) => faults.push(Fault::SlowLink {
-                link: self.link(&term.value, sides),
-                latency: latency.map(Duration::from_nanos),
-                jitter: jitter.map(Duration::from_nanos),
-                mbit_s: *mbit_s,
-            }),
-            (Action::Isolate(_), _) => faults.extend(self.ids(hosts).into_iter().map(Fault::Isolate)),
-            (Action::Pause(_), _) => faults.extend(self.ids(hosts).into_iter().map(Fault::Pause)),
-            (Action::Kill(_), _) => {
-                down = hosts.to_vec();
-                faults.extend(self.ids(hosts).into_iter().map(Fault::Kill));
-            }
-            (Action::PowerOff { lose, torn_write, .. }, _) => {
-                down = hosts.to_vec();
-                faults.push(Fault::PowerOff {
-                    hosts: self.ids(hosts),
-                    lose: match lose {
-                        LoseData::Unsynced => Lose::Unsynced,
-                        LoseData::Mix => Lose::Mix,
-                        LoseData::Nothing => Lose::Nothing,
-                    },
-                    torn_write: *torn_write,
-                });
-            }
-            (Action::Stop(_), _) => {
-                down = hosts.to_vec();
-                let what = format!("stop {}", hosts.join(", "));
-                self.world.observe(None, Observation::FaultBegan { label: line.label.clone(), what });
-                for host in hosts {
-                    self.cluster.ask_to_stop(host);
-                    self.stopping.push((host.clone(), index));
-                }
-            }
-            (Action::SlowDisk { read, write, fsync, .. }, _) => {
-                for host in hosts {
-                    let own = disk_of(self.scenario, host);
-                    let slower = |slower: &Option<Slower>, own: Duration| {
-                        slower.map(|slower| match slower {
-                            Slower::Takes(nanos) => Duration::from_nanos(nanos),
-                            Slower::Times(thousandths) => {
-                                let nanos = own.as_nanos() * u128::from(thousandths) / 1_000;
-                                Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-                            }
-                        })
-                    };
-                    faults.extend(self.cluster.id(host).map(|id| Fault::SlowDisk {
-                        host: id,
-                        device: None,
-                        read: slower(read, own.read),
-                        write: slower(write, own.write),
-                        fsync: slower(fsync, own.sync),
-                        x: 1,
-                    }));
-                }
-            }
-            (Action::Heal(_) | Action::Cut(_) | Action::SlowLink { .. }, _) => {}
-        }
-        let ids = faults.into_iter().map(|fault| self.world.apply_as(line.label.clone(), fault)).collect();
-        Active { ids, down, ended: false }
     }
 
     /// Ends a fault: heals it, starts its hosts again.
@@ -417,8 +333,8 @@ fn describe(line: &FaultLine, hosts: &[String], links: Option<&(Vec<String>, Vec
         [one] => one.clone(),
         many => format!("{{{}}}", many.join(", ")),
     };
-    let way = match &line.action {
-        Action::Cut(link) | Action::SlowLink { link, .. } if link.value.one_way => "->",
+    let way = match line.action.target() {
+        Target::Link(link) if link.value.one_way => "->",
         _ => "|",
     };
     match links {

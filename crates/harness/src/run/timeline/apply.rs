@@ -1,0 +1,133 @@
+//! From a scenario's action, its hosts resolved, to the world's faults: a function for each family.
+
+use std::time::Duration;
+
+use runtime::Observation;
+use world::{DiskFault, Drive, Fault, Link, Lose, NetworkFault, ProcessFault};
+
+use crate::scenario::{
+    Action, ClockAction, DiskAction, FaultLine, LinkTerm, LoseData, NetworkAction, ProcessAction, Slower,
+};
+
+use super::super::cluster::disk_of;
+use super::{Active, Driver};
+
+/// Both sides of a link, as host names.
+pub(super) type Sides = (Vec<String>, Vec<String>);
+
+impl Driver<'_> {
+    /// Makes it happen to these hosts or links now. `index` is what the fault will have in [`Driver::faults`].
+    pub(super) fn apply(&mut self, line: &FaultLine, hosts: &[String], links: Option<&Sides>, index: usize) -> Active {
+        let mut down = Vec::new();
+        let faults = match &line.action {
+            Action::Network(action) => self.network(action, hosts, links),
+            Action::Process(action) => self.process(action, line, hosts, index, &mut down),
+            Action::Disk(action) => self.disk(action, hosts),
+            Action::Clock(action) => self.clock(action, hosts),
+            Action::Heal(_) => Vec::new(),
+        };
+        let ids = faults.into_iter().map(|fault| self.world.apply_as(line.label.clone(), fault)).collect();
+        Active { ids, down, ended: false }
+    }
+
+    fn network(&self, action: &NetworkAction, hosts: &[String], links: Option<&Sides>) -> Vec<Fault> {
+        let faults = match (action, links) {
+            (NetworkAction::Cut(term), Some(sides)) => vec![NetworkFault::Cut(self.link(&term.value, sides))],
+            (NetworkAction::SlowLink { link: term, latency, jitter, mbit_s }, Some(sides)) => {
+                vec![NetworkFault::SlowLink {
+                    link: self.link(&term.value, sides),
+                    latency: latency.map(Duration::from_nanos),
+                    jitter: jitter.map(Duration::from_nanos),
+                    mbit_s: *mbit_s,
+                }]
+            }
+            (NetworkAction::Isolate(_), _) => self.ids(hosts).into_iter().map(NetworkFault::Isolate).collect(),
+            (NetworkAction::Cut(_) | NetworkAction::SlowLink { .. }, None) => Vec::new(),
+        };
+        faults.into_iter().map(Fault::from).collect()
+    }
+
+    fn process(
+        &mut self,
+        action: &ProcessAction,
+        line: &FaultLine,
+        hosts: &[String],
+        index: usize,
+        down: &mut Vec<String>,
+    ) -> Vec<Fault> {
+        let faults = match action {
+            ProcessAction::Pause(_) => self.ids(hosts).into_iter().map(ProcessFault::Pause).collect(),
+            ProcessAction::Kill(_) => {
+                *down = hosts.to_vec();
+                self.ids(hosts).into_iter().map(ProcessFault::Kill).collect()
+            }
+            ProcessAction::PowerOff { lose, torn_write, .. } => {
+                *down = hosts.to_vec();
+                vec![ProcessFault::PowerOff {
+                    hosts: self.ids(hosts),
+                    lose: match lose {
+                        LoseData::Unsynced => Lose::Unsynced,
+                        LoseData::Mix => Lose::Mix,
+                        LoseData::Nothing => Lose::Nothing,
+                    },
+                    torn_write: *torn_write,
+                }]
+            }
+            ProcessAction::Stop(_) => {
+                *down = hosts.to_vec();
+                let what = format!("stop {}", hosts.join(", "));
+                self.world.observe(None, Observation::FaultBegan { label: line.label.clone(), what });
+                for host in hosts {
+                    self.cluster.ask_to_stop(host);
+                    self.stopping.push((host.clone(), index));
+                }
+                Vec::new()
+            }
+        };
+        faults.into_iter().map(Fault::from).collect()
+    }
+
+    fn disk(&self, action: &DiskAction, hosts: &[String]) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for host in hosts {
+            let Some(id) = self.cluster.id(host) else { continue };
+            let disk = Drive::all_of(id);
+            faults.push(match action {
+                DiskAction::Slow { read, write, fsync, .. } => {
+                    let own = disk_of(self.scenario, host);
+                    DiskFault::Slow {
+                        disk,
+                        read: slower(read.as_ref(), own.read),
+                        write: slower(write.as_ref(), own.write),
+                        fsync: slower(fsync.as_ref(), own.sync),
+                        x: 1,
+                    }
+                }
+            });
+        }
+        faults.into_iter().map(Fault::from).collect()
+    }
+
+    fn clock(&self, action: &ClockAction, _hosts: &[String]) -> Vec<Fault> {
+        match *action {}
+    }
+
+    fn ids(&self, hosts: &[String]) -> Vec<world::HostId> {
+        hosts.iter().filter_map(|host| self.cluster.id(host)).collect()
+    }
+
+    fn link(&self, term: &LinkTerm, sides: &Sides) -> Link {
+        Link { from: self.ids(&sides.0), to: self.ids(&sides.1), both: !term.one_way }
+    }
+}
+
+/// What an operation takes that took `own`.
+fn slower(slower: Option<&Slower>, own: Duration) -> Option<Duration> {
+    slower.map(|slower| match *slower {
+        Slower::Takes(nanos) => Duration::from_nanos(nanos),
+        Slower::Times(thousandths) => {
+            let nanos = own.as_nanos() * u128::from(thousandths) / 1_000;
+            Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        }
+    })
+}
