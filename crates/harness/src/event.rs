@@ -58,6 +58,9 @@ pub fn partition_of(what: &Observation) -> Option<&TopicPartition> {
         | Observation::HighWatermark { partition, .. }
         | Observation::Isr { partition, .. }
         | Observation::Acknowledged { partition, .. }
+        | Observation::Served { partition, .. }
+        | Observation::EpochEnd { partition, .. }
+        | Observation::LogStart { partition, .. }
         | Observation::EpochRefused { partition, .. } => Some(partition),
         _ => None,
     }
@@ -170,6 +173,17 @@ pub fn describe(what: &Observation) -> String {
             let acks = if *acks == -1 { "all".to_owned() } else { acks.to_string() };
             format!("ack {partition} {} (acks={acks}, epoch {leader_epoch})", range(base.0, last.0))
         }
+        Observation::Served { partition, from, to, leader_epoch } => {
+            format!("serves {partition} {} (epoch {leader_epoch})", range(from.0, to.0 - 1))
+        }
+        Observation::EpochEnd { partition, asked, epoch, end } => {
+            format!("diverging {partition}: asked for epoch {asked}, has {epoch} up to {}", grouped(end.0))
+        }
+        Observation::LogStart { partition, from, to } => {
+            format!("log start {partition} {} -> {}", grouped(from.0), grouped(to.0))
+        }
+        Observation::ImageApplied { offset, .. } => format!("metadata image at {}", grouped(offset.0)),
+        Observation::ControllerApplied { offset, .. } => format!("controller state at {}", grouped(offset.0)),
         Observation::EpochRefused { partition, asked, known } => {
             format!("refuses {partition} epoch {asked}, knows {known}")
         }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{Offset, TopicPartition};
+use protocol::{LeaderEpoch, Offset, TopicPartition};
 
 /// The value of a record: which send wrote it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -84,6 +84,23 @@ pub struct LoadInfo {
     pub produces: bool,
     /// Whether its producer is idempotent, so that one record has one offset.
     pub idempotent: bool,
+    /// How many requests of a producer may be in flight on one connection; 0 for a load that consumes.
+    pub in_flight: u32,
+}
+
+/// An answer to ListOffsets(latest).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Latest {
+    /// Which partition, as an index into [`History::partitions`].
+    pub partition: u32,
+    /// What it said.
+    pub offset: Offset,
+    /// In which leader epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// When it was asked for, in ns.
+    pub asked_ns: u64,
+    /// When the answer came, in ns.
+    pub at_ns: u64,
 }
 
 /// Everything clients did.
@@ -97,6 +114,8 @@ pub struct History {
     pub sends: Vec<Send>,
     /// Every record read, in the order in which consumers returned them.
     pub reads: Vec<Read>,
+    /// What one client was told when it asked for the ends, again and again, in order of [`Latest::at_ns`].
+    pub latest: Vec<Latest>,
 }
 
 impl History {

@@ -12,11 +12,13 @@ mod broker;
 pub mod configs;
 pub mod controller;
 mod delta;
+mod digest;
 mod image;
 mod partition;
 
 pub use broker::{BrokerRegistration, ControllerRegistration, Endpoint, VersionRange};
 pub use controller::Controller;
 pub use delta::{Change, Changed, Delta};
+pub use digest::{Digest, Sampling};
 pub use image::{ConfigResource, Configs, Image, ResourceKind, TopicImage};
 pub use partition::{LeaderRecovery, PartitionRegistration};

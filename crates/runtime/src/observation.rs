@@ -104,6 +104,12 @@ pub enum Observation {
     /// The active controller wrote, and the quorum committed, that a broker is fenced or not.
     BrokerCommitted { broker: NodeId, epoch: BrokerEpoch, fenced: bool, offset: Offset },
 
+    /// This node has put up the image of the metadata after the record at `offset`. `digest` says what is in it (sampled
+    /// where images are large).
+    ImageApplied { offset: Offset, digest: u64 },
+    /// This node's controller has the state after the record at `offset`, and nothing beyond it. `digest` as for an image.
+    ControllerApplied { offset: Offset, digest: u64 },
+
     /// A replica took a role.
     ReplicaRole {
         /// Which partition.
@@ -174,6 +180,13 @@ pub enum Observation {
     },
     /// A leader answered a produce request for `base..=last` with success.
     Acknowledged { partition: TopicPartition, base: Offset, last: Offset, acks: i16, leader_epoch: LeaderEpoch },
+    /// A consumer's fetch was given the batches that hold `from..to` (`from`: first offset of the first batch).
+    Served { partition: TopicPartition, from: Offset, to: Offset, leader_epoch: LeaderEpoch },
+    /// A fetch was told that its log parts from this one: what it had was of the epoch `asked`; `epoch` is the largest here
+    /// that is not larger, and ends at `end` (KIP-595's diverging epoch).
+    EpochEnd { partition: TopicPartition, asked: LeaderEpoch, epoch: LeaderEpoch, end: Offset },
+    /// A replica's log start moved.
+    LogStart { partition: TopicPartition, from: Offset, to: Offset },
     /// A request was refused because its epoch was old or new.
     EpochRefused { partition: TopicPartition, asked: LeaderEpoch, known: LeaderEpoch },
 

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use metadata::controller::{self as machine, Effect, Effects, Event, Replies, Request, RequestId, Response, bootstrap};
-use metadata::{Controller, configs};
+use metadata::{Controller, Sampling, configs};
 use protocol::{ErrorCode, MetadataRecord, Monotonic, Str, Uuid};
-use runtime::{Env, Inbox, Post, inbox};
+use runtime::{Env, Inbox, Observation, Post, inbox};
 use tokio::sync::oneshot;
 
 use crate::Config;
@@ -90,6 +90,8 @@ pub fn start(env: &Env, config: &Config, cluster_id: Uuid) -> (Handle, HostCallb
         next_id: 0,
         replies: Replies::default(),
         effects: Effects::new(),
+        changed: false,
+        sampling: Sampling::default(),
     };
     env.spawn_detached("controller", driver.run(inbox));
     let news = post.clone();
@@ -105,6 +107,9 @@ struct Driver {
     next_id: u64,
     replies: Replies<(RequestId, Response)>,
     effects: Effects,
+    /// Its state has changed since the world was told of it.
+    changed: bool,
+    sampling: Sampling,
 }
 
 impl Driver {
@@ -151,8 +156,11 @@ impl Driver {
         match event {
             HostEvent::Replay(batches) => {
                 for (offset, value) in batches.iter().flat_map(|batch| &batch.records) {
-                    self.machine.replay(*offset, &decode(*offset, value));
+                    let record = decode(*offset, value);
+                    self.changed |= !matches!(record, MetadataRecord::NoOp(_));
+                    self.machine.replay(*offset, &record);
                 }
+                self.tell_state();
             }
             HostEvent::Elected { epoch, start } => self.step(Event::Elected { epoch, start }),
             HostEvent::Appended { ticket, last } => {
@@ -160,6 +168,7 @@ impl Driver {
             }
             HostEvent::Committed { offset } => {
                 self.step(Event::Committed { offset });
+                self.tell_state();
                 for (id, response) in self.replies.committed(offset) {
                     self.answer(id, response);
                 }
@@ -187,6 +196,7 @@ impl Driver {
         for effect in std::mem::take(&mut self.effects) {
             match effect {
                 Effect::Append { ticket, epoch, base, records, replies } => {
+                    self.changed |= records.iter().any(|record| !matches!(record, MetadataRecord::NoOp(_)));
                     let last = base.plus(records.len() as i64 - 1);
                     let values = records.iter().map(encode).collect();
                     let quorum = self.quorum.as_ref().expect("waited for at the start");
@@ -196,6 +206,21 @@ impl Driver {
                 Effect::Reply { to, response, after } if after.is_none() => self.answer(to, response),
                 Effect::Reply { to, response, after } => self.replies.push(after, (to, response)),
             }
+        }
+    }
+
+    /// Tells the world what the state holds, when all of it is committed.
+    fn tell_state(&mut self) {
+        if !self.changed || !self.env.observed() {
+            return;
+        }
+        if let Some(offset) = self.machine.settled()
+            && self.sampling.due()
+        {
+            let digest = self.machine.digest();
+            self.sampling.paid(digest.things);
+            self.changed = false;
+            self.env.observe(Observation::ControllerApplied { offset, digest: digest.sum });
         }
     }
 

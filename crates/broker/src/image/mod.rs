@@ -17,7 +17,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use metadata::{Change, Changed, Delta, Image};
+use metadata::{Change, Changed, Delta, Digest, Image, Sampling};
 use protocol::{MetadataRecord, NodeId, Offset, TopicPartition};
 use runtime::{Env, Inbox, Observation, Post, inbox};
 
@@ -110,6 +110,7 @@ pub fn start(env: &Env, node: NodeId, cell: ImageCell, subscribers: Vec<Subscrib
         unpublished: Delta::default(),
         published: None,
         high_watermark: Offset::ZERO,
+        sampling: Sampling::default(),
     };
     env.spawn_detached("image", publisher.run(inbox));
     // Whether to tell is decided when the high watermark moves: every other node learns of that move from the leader.
@@ -154,6 +155,7 @@ struct Publisher {
     published: Option<Offset>,
     /// The highest that was heard of.
     high_watermark: Offset,
+    sampling: Sampling,
 }
 
 impl Publisher {
@@ -196,6 +198,11 @@ impl Publisher {
         }
         self.published = Some(offset);
         self.cell.store(Arc::clone(&self.image));
+        if self.env.observed() && !self.unpublished.is_empty() && self.sampling.due() {
+            let digest = Digest::of(&self.cell.load());
+            self.sampling.paid(digest.things);
+            self.env.observe(Observation::ImageApplied { offset, digest: digest.sum });
+        }
         let changed =
             ImageChanged { image: Arc::clone(&self.image), delta: Arc::new(std::mem::take(&mut self.unpublished)) };
         for subscriber in &mut self.subscribers {

@@ -75,6 +75,8 @@ pub(super) struct FetchWait {
 /// A read from disk on its way to a fetch.
 pub(super) struct ReadWait {
     pub data: PartData,
+    /// Whether a consumer asked.
+    pub consumer: bool,
     pub limit: Offset,
     pub max_bytes: usize,
     pub reply: Post<FetchReply>,
@@ -313,7 +315,12 @@ impl Hosted {
                 ctx.env.observe(Observation::LogFlushed { partition: self.name.clone(), end });
             }
             LogEvent::Read { ticket, data } => match self.tickets.remove(&ticket) {
-                Some(Purpose::Read(read)) => read.done(data),
+                Some(Purpose::Read(read)) => {
+                    if read.consumer {
+                        self.served(ctx, &data);
+                    }
+                    read.done(data);
+                }
                 Some(Purpose::Scan(scan)) => self.scan_goes_on(*scan, data),
                 _ => unreachable!("a read that nobody asked for"),
             },
@@ -445,6 +452,13 @@ impl Hosted {
                 partition_epoch: now.partition_epoch,
                 committed: now.isr.to_vec(),
                 maximal: now.maximal_isr.to_vec(),
+            });
+        }
+        if before.log_start_offset != now.log_start_offset {
+            ctx.env.observe(Observation::LogStart {
+                partition: self.name.clone(),
+                from: before.log_start_offset,
+                to: now.log_start_offset,
             });
         }
         if before.high_watermark != now.high_watermark {

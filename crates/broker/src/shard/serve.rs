@@ -100,6 +100,12 @@ impl Hosted {
                 return (0, None);
             }
             Ok(FetchPlan::Diverging { diverging, high_watermark, log_start_offset }) => {
+                ctx.env.observe(Observation::EpochEnd {
+                    partition: self.name.clone(),
+                    asked: part.from.last_fetched_epoch,
+                    epoch: diverging.epoch,
+                    end: diverging.end,
+                });
                 data.high_watermark = high_watermark;
                 data.log_start_offset = log_start_offset;
                 data.diverging = Some(diverging);
@@ -135,13 +141,17 @@ impl Hosted {
             Ok(Reading::Pending(ticket)) => {
                 data.watched = may_wait && fetch.min_bytes > 1;
                 let watched = data.watched;
-                let read = ReadWait { data, limit, max_bytes: part.max_bytes, reply: fetch.reply.clone() };
+                let consumer = part.from.replica.is_none();
+                let read = ReadWait { data, consumer, limit, max_bytes: part.max_bytes, reply: fetch.reply.clone() };
                 self.tickets.insert(ticket, Purpose::Read(Box::new(read)));
                 // How much it will be is not known: the budget is kept for it.
                 (max_bytes.max(1), watched)
             }
             Ok(Reading::Ready(read)) => {
                 let bytes = read.records.len();
+                if part.from.replica.is_none() {
+                    self.served(ctx, &read);
+                }
                 data.filled(read, limit, part.max_bytes);
                 data.watched = may_wait && data.read.end == FetchEnd::Waits && data.read.readable < fetch.min_bytes;
                 let watched = data.watched;
@@ -166,6 +176,18 @@ impl Hosted {
             reply: fetch.reply.clone(),
         };
         (taken, Some(self.watch(ctx, wait, limit.plus(1))))
+    }
+
+    /// Tells the world what a consumer was given.
+    pub(super) fn served(&self, ctx: &Context, read: &ReadData) {
+        if !read.records.is_empty() && ctx.env.observed() {
+            ctx.env.observe(Observation::Served {
+                partition: self.name.clone(),
+                from: read.start,
+                to: read.end,
+                leader_epoch: self.view.leader_epoch,
+            });
+        }
     }
 
     fn watch(&mut self, ctx: &mut Context, wait: FetchWait, offset: Offset) -> replication::Token {

@@ -28,7 +28,13 @@ impl Told {
         run.history.partitions.push(orders());
         for (name, produces) in [("writers", true), ("readers", false)] {
             let (name, topic) = (name.to_owned(), "orders".to_owned());
-            run.history.loads.push(LoadInfo { name, topic, produces, idempotent: false });
+            run.history.loads.push(LoadInfo {
+                name,
+                topic,
+                produces,
+                idempotent: false,
+                in_flight: u32::from(produces),
+            });
         }
         Self { checkers: all(&setup), run, next: 1 }
     }

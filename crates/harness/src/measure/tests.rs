@@ -13,8 +13,8 @@ const S: u64 = 1_000_000_000;
 pub(crate) fn history(outage: std::ops::Range<u64>) -> History {
     let partitions = vec![TopicPartition::new("orders", 0), TopicPartition::new("orders", 1)];
     let loads = vec![
-        LoadInfo { name: "writers".into(), topic: "orders".into(), produces: true, idempotent: false },
-        LoadInfo { name: "readers".into(), topic: "orders".into(), produces: false, idempotent: false },
+        LoadInfo { name: "writers".into(), topic: "orders".into(), produces: true, idempotent: false, in_flight: 1 },
+        LoadInfo { name: "readers".into(), topic: "orders".into(), produces: false, idempotent: false, in_flight: 0 },
     ];
     let mut history = History { loads, partitions, ..History::default() };
     for id in 0..20_000u64 {

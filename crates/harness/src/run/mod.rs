@@ -8,6 +8,7 @@
 mod brokers;
 pub mod cluster;
 mod echo;
+mod ends;
 mod load;
 mod objective;
 mod record;
@@ -132,11 +133,12 @@ fn echo_partition(load: &str) -> TopicPartition {
 }
 
 fn load_infos(scenario: &Scenario) -> Vec<LoadInfo> {
-    let info = |name: &str, topic: &str, produces| LoadInfo {
+    let info = |name: &str, topic: &str, produces, in_flight| LoadInfo {
         name: name.to_owned(),
         topic: topic.to_owned(),
         produces,
         idempotent: false,
+        in_flight,
     };
     scenario
         .loads
@@ -144,9 +146,9 @@ fn load_infos(scenario: &Scenario) -> Vec<LoadInfo> {
         .map(|load| {
             let name = load.name.value.as_str();
             match &load.work {
-                Work::Produce(produce) => info(name, &produce.topic.value, true),
-                Work::Consume { topic } => info(name, &topic.value, false),
-                Work::Echo { .. } => info(name, &echo_partition(name).topic, true),
+                Work::Produce(produce) => info(name, &produce.topic.value, true, produce.in_flight),
+                Work::Consume { topic } => info(name, &topic.value, false, 0),
+                Work::Echo { .. } => info(name, &echo_partition(name).topic, true, 0),
             }
         })
         .collect()
@@ -380,6 +382,13 @@ fn start_loads(
     producers: &load::Producers,
 ) {
     let partitions: Vec<TopicPartition> = cluster::setup(scenario).partitions().collect();
+    if !partitions.is_empty()
+        && let Some(env) = hosts.env(READER)
+    {
+        let config = load::config(scenario, "ends", brokers::bootstrap(scenario));
+        let ends = ends::Ends::new(env, config, recorder.clone(), &partitions);
+        env.spawn_detached("asking for ends", ends.run());
+    }
     for (index, load) in scenario.loads.iter().enumerate() {
         let name = &load.name.value;
         let index = u16::try_from(index).expect("fewer loads than that");

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::{Offset, TopicPartition};
 
-use crate::history::{History, LoadInfo, Read, Send, SendOutcome, Value};
+use crate::history::{History, Latest, LoadInfo, Read, Send, SendOutcome, Value};
 
 use super::value;
 
@@ -85,6 +85,11 @@ impl Recorder {
             let position = &mut state.positions[usize::from(load)][partition as usize];
             *position = (*position).max(offset.0 + 1);
         });
+    }
+
+    /// The ends that a client was told, in order of time.
+    pub fn latest(&self, answers: impl IntoIterator<Item = Latest>) {
+        self.with(|state| state.history.latest.extend(answers));
     }
 
     /// Which send wrote these bytes.

@@ -42,6 +42,8 @@ pub use replies::Replies;
 pub use request::{Request, Response};
 use state::State;
 
+use crate::digest::Digest;
+
 /// What the controller is told at its start; Kafka's property names beside the fields.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -323,6 +325,18 @@ impl Controller {
             fenced: self.state.brokers.iter().filter(|(_, broker)| broker.fenced).count(),
             topics: self.state.topics.len(),
         }
+    }
+
+    /// The offset of the last record in its state, if all of it is committed; [`Offset::NONE`] for the empty state.
+    pub fn settled(&self) -> Option<Offset> {
+        let committed = self.state.committed();
+        let ahead = self.active.as_ref().is_some_and(|active| active.next_offset != committed.plus(1));
+        (!ahead).then_some(committed)
+    }
+
+    /// What its state holds.
+    pub fn digest(&self) -> Digest {
+        self.state.digest()
     }
 
     /// Panics where a written invariant does not hold.

@@ -7,6 +7,7 @@ use protocol::{MetadataRecord as Record, NodeId, Offset, Str, TopicIdPartition, 
 use timeline::{TimelineMap, TimelineValue};
 
 use crate::broker::{BrokerRegistration, ControllerRegistration};
+use crate::digest::Digest;
 use crate::image::{ConfigResource, Configs, ResourceKind};
 use crate::partition::PartitionRegistration;
 
@@ -210,6 +211,18 @@ impl State {
             inherited.extend(cluster.iter().map(|(name, value)| (name.clone(), value.clone())));
         }
         inherited
+    }
+
+    /// What it holds.
+    pub(super) fn digest(&self) -> Digest {
+        let mut digest = Digest::default();
+        self.brokers.iter().for_each(|(_, it)| digest.broker(it));
+        self.controllers.iter().for_each(|(_, it)| digest.controller(it));
+        self.topics.iter().for_each(|(id, name)| digest.topic(*id, name));
+        self.partitions.iter().for_each(|(id, it)| digest.partition(id.topic_id, id.partition, it));
+        self.configs.iter().for_each(|(resource, configs)| digest.configs(resource, configs));
+        self.features.iter().for_each(|(name, level)| digest.feature(name, *level));
+        digest
     }
 
     /// Panics where a promise about the state does not hold (C-ISR without eligible leader replicas).
