@@ -55,6 +55,7 @@ pub use crate::{
     },
     inner::{Counters, End, HostId, Stop},
     net::{LinkProfile, TcpProfile},
+    streams::stream,
     time::Time,
     trace::{CHECKPOINT_EVERY, Checkpoint, Recorded, TraceHash},
     world::{Config, Stalled, World},

@@ -18,6 +18,11 @@ impl Streams {
     }
 }
 
+/// The stream called `name` of a seed, from its start: for plans that are drawn before there is a world.
+pub fn stream(seed: u64, name: &str) -> ChaCha8Rng {
+    Streams { seed }.get(name)
+}
+
 /// A number below `n`, from one draw (multiply and shift: the bias is below 2^-64 · n).
 pub(crate) fn below(rng: &mut ChaCha8Rng, n: u64) -> u64 {
     ((u128::from(rng.next_u64()) * u128::from(n)) >> 64) as u64

@@ -119,8 +119,9 @@ struct Lived {
     requests: u64,
 }
 
-/// Runs a scenario. `progress` is told the world's time, now and then.
+/// Runs the plan that the seed makes of a scenario. `progress` is told the world's time, now and then.
 pub fn run(scenario: &Scenario, options: &Options, progress: &mut dyn FnMut(u64)) -> Result<Outcome, String> {
+    let scenario = &scenario.derive(options.seed);
     let config = cluster::world_config(scenario);
     let lived = World::run_with(options.seed, config, |world| live(world, scenario, options, progress));
     let lived = lived.map_err(|stalled| stalled.to_string())??;

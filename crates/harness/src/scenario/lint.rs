@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::chaos;
 use super::diagnostic::{Problems, Source, Spanned, code};
 use super::document::within;
 use super::fault::{Action, At, FaultLine, Heal, Target};
@@ -10,8 +11,26 @@ use super::slo::{Limit, Metric, Placed, Slo, When};
 use super::term::NodeTerm;
 use super::units;
 
-/// Adds everything that is wrong with the sense of a scenario.
+/// Adds everything that is wrong with the sense of a scenario, for whatever seed.
 pub(super) fn lint(scenario: &Scenario, problems: &mut Problems, source: &Source) {
+    once(scenario, problems, source);
+    chaos::lint(scenario, problems);
+    chaos::lint_swarm(scenario, problems);
+    if scenario.swarm.is_empty() || problems.has_errors() {
+        return;
+    }
+    // What the file names must be there for every seed.
+    let before = problems.list.len();
+    once(&chaos::least(scenario), problems, source);
+    for mut problem in problems.list.split_off(before) {
+        if !problems.list.iter().any(|known| known.span == problem.span && known.code == problem.code) {
+            problem.note("it is so for seeds that draw the smallest of what [swarm] has");
+            problems.list.push(problem);
+        }
+    }
+}
+
+fn once(scenario: &Scenario, problems: &mut Problems, source: &Source) {
     let mut lint = Lint { scenario, problems, source, starts: scenario.phase_starts() };
     lint.cluster();
     lint.topics();
@@ -297,10 +316,14 @@ impl Lint<'_> {
         let mut found = Vec::new();
         for (index, fault) in self.scenario.faults.iter().enumerate() {
             let (Some((from, _)), false) = (window(fault), fault.action.downs().is_empty()) else { continue };
+            // The budget sees to it when the time comes.
+            if fault.within_budget {
+                continue;
+            }
             let mut named: Vec<&str> = Vec::new();
             let mut unnamed = 0;
             for (other_index, other) in self.scenario.faults.iter().enumerate() {
-                let Some((start, stop)) = window(other) else { continue };
+                let Some((start, stop)) = window(other).filter(|_| !other.within_budget) else { continue };
                 let before = start < from || (start == from && other_index <= index);
                 if !before || stop <= from {
                     continue;

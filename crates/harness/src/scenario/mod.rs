@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: files. The caller reads them.
 
+mod chaos;
 mod diagnostic;
 mod document;
 mod fault;
@@ -21,6 +22,7 @@ pub mod units;
 #[cfg(test)]
 mod tests;
 
+pub use chaos::{Chaos, ChaosWord, Plan, SwarmLine};
 pub use diagnostic::{Problem, Problems, Severity, Source, Spanned, code};
 pub use fault::{
     Action, At, ClockAction, DiskAction, FaultLine, Heal, LoseData, NetworkAction, ProcessAction, Slower, Target,

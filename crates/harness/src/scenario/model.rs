@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::checker::Keep;
 
+use super::chaos::{Chaos, SwarmLine};
 use super::diagnostic::Spanned;
 use super::fault::FaultLine;
 use super::slo::Slo;
@@ -32,6 +33,15 @@ pub struct Scenario {
     pub phases: Vec<Phase>,
     /// `faults` of `[timeline]`, in order of the file.
     pub faults: Vec<FaultLine>,
+    /// `max_concurrent` of `[timeline]`: how many of the fault lines that are `within_budget` may act at a time.
+    pub max_concurrent: Option<u32>,
+    /// `core_first` of `[timeline]`: after the last phase a random core that suffices is healed and the rest frozen, and
+    /// progress is demanded; only then is the rest healed.
+    pub core_first: bool,
+    /// `[chaos]`: faults that a seed draws; none in a plan.
+    pub chaos: Option<Chaos>,
+    /// `[swarm]`: what else a seed draws, in order of the file; nothing in a plan.
+    pub swarm: Vec<SwarmLine>,
     /// `[expect]`.
     pub expect: Expect,
 }

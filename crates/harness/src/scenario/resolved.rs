@@ -57,6 +57,30 @@ impl Scenario {
             writeln!(out, "  {},", fault_line(fault))?;
         }
         writeln!(out, "]")?;
+        if let Some(max_concurrent) = self.max_concurrent {
+            writeln!(out, "max_concurrent = {max_concurrent}")?;
+        }
+        if self.core_first {
+            writeln!(out, "core_first = true")?;
+        }
+
+        if let Some(chaos) = &self.chaos {
+            writeln!(out, "\n[chaos]")?;
+            writeln!(out, "window = {}", quoted(&chaos.window.value))?;
+            writeln!(out, "every = \"{}\"", chaos.every)?;
+            writeln!(out, "swarm = {}", chaos.swarm)?;
+            writeln!(out, "max_concurrent = {}", chaos.max_concurrent)?;
+            writeln!(out, "heal_at_end = {}", chaos.heal_at_end)?;
+            let menu: Vec<String> =
+                chaos.menu.iter().map(|(word, weight)| format!("{} = {weight}", word.word())).collect();
+            writeln!(out, "menu = {}", table(&menu))?;
+        }
+        if !self.swarm.is_empty() {
+            writeln!(out, "\n[swarm]")?;
+            for line in &self.swarm {
+                writeln!(out, "{line}")?;
+            }
+        }
 
         writeln!(out, "\n[expect]")?;
         if self.expect.safety.is_empty() {
@@ -151,6 +175,9 @@ fn fault_line(fault: &FaultLine) -> String {
     fields.extend(action_fields(&fault.action));
     fields.extend(fault.lasts.map(|lasts| format!("for = \"{}\"", show_duration(lasts))));
     fields.extend(fault.restart_after.map(|after| format!("restart_after = \"{}\"", show_duration(after))));
+    if fault.within_budget {
+        fields.push("within_budget = true".to_owned());
+    }
     fields.push(format!("label = {}", quoted(&fault.label)));
     table(&fields)
 }
@@ -194,14 +221,14 @@ fn list(items: impl Iterator<Item = String>) -> String {
 }
 
 /// A key, in quotes if it needs them.
-fn key(text: &str) -> String {
+pub(super) fn key(text: &str) -> String {
     let bare =
         !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
     if bare { text.to_owned() } else { quoted(text) }
 }
 
 /// A basic string of TOML.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {

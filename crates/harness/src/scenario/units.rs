@@ -2,6 +2,7 @@
 //!
 //! A [`Refusal`] says what is wrong at which bytes of the text; the caller knows where the text stands.
 
+use std::fmt;
 use std::ops::Range;
 
 use super::diagnostic::code;
@@ -135,6 +136,64 @@ pub fn percent(text: &str) -> Option<u64> {
     scaled(text.strip_suffix('%')?.trim(), 100)
 }
 
+/// How long from one event to the next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Distribution {
+    /// Always so long, in ns.
+    Fixed(u64),
+    /// Exponential with this mean, in ns: events that know nothing of each other.
+    Exp(u64),
+    /// Evenly between the two, in ns.
+    Uniform(u64, u64),
+}
+
+impl fmt::Display for Distribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(nanos) => f.write_str(&show_duration(*nanos)),
+            Self::Exp(mean) => write!(f, "exp({})", show_duration(*mean)),
+            Self::Uniform(from, to) => write!(f, "uniform({}..{})", show_duration(*from), show_duration(*to)),
+        }
+    }
+}
+
+/// `2s`, `exp(2s)`, `uniform(1s..3s)`.
+pub fn distribution(text: &str) -> Result<Distribution, Refusal> {
+    let forms = "`2s` (always), `exp(2s)` (the mean) or `uniform(1s..3s)`";
+    let positive = |text: &str, at: usize| match duration(text.trim()) {
+        Ok(0) => Err(Refusal::new(code::OUT_OF_RANGE, at..at + text.len(), "an interval of no length")),
+        Ok(nanos) => Ok(nanos),
+        Err(refusal) => Err(refusal.shifted(at + (text.len() - text.trim_start().len())).label(forms)),
+    };
+    let Some((word, rest)) = text.split_once('(') else { return positive(text, 0).map(Distribution::Fixed) };
+    let inner_at = word.len() + 1;
+    let Some(inner) = rest.strip_suffix(')') else {
+        return Err(Refusal::new(code::BAD_DURATION, 0..text.len(), format!("`{text}` lacks a `)`")).label(forms));
+    };
+    match word.trim() {
+        "exp" => positive(inner, inner_at).map(Distribution::Exp),
+        "uniform" => {
+            let Some((from, to)) = inner.split_once("..") else {
+                return Err(Refusal::new(code::BAD_DURATION, inner_at..inner_at + inner.len(), "a range has two ends")
+                    .label("like `uniform(1s..3s)`"));
+            };
+            let to_at = inner_at + from.len() + 2;
+            let (from, to) = (positive(from, inner_at)?, positive(to, to_at)?);
+            if from > to {
+                return Err(Refusal::new(
+                    code::OUT_OF_RANGE,
+                    inner_at..text.len() - 1,
+                    "the range ends before it begins",
+                ));
+            }
+            Ok(Distribution::Uniform(from, to))
+        }
+        other => {
+            Err(Refusal::new(code::BAD_DURATION, 0..word.len(), format!("`{other}` is no distribution")).label(forms))
+        }
+    }
+}
+
 /// The number in front and the unit behind it.
 fn split(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_').unwrap_or(text.len());
@@ -220,6 +279,19 @@ mod tests {
         assert_eq!(percent("98"), None);
     }
 
+    #[test]
+    fn a_distribution_says_what_is_wrong_where() {
+        for text in ["2s", "exp(1500ms)", "uniform(1s..3s)"] {
+            assert_eq!(distribution(text).unwrap().to_string(), text);
+        }
+        assert_eq!(distribution("exp(2)").unwrap_err().at, 5..5);
+        assert_eq!(distribution("exp(0s)").unwrap_err().title, "an interval of no length");
+        assert_eq!(distribution("poisson(2s)").unwrap_err().title, "`poisson` is no distribution");
+        assert_eq!(distribution("uniform(3s..1s)").unwrap_err().title, "the range ends before it begins");
+        assert!(distribution("uniform(3s)").is_err());
+        assert!(distribution("exp(2s").is_err());
+    }
+
     proptest! {
         #[test]
         fn what_is_shown_reads_back(nanos in 0u64..10_000_000_000_000, thousandths in 1u64..10_000_000_000, bytes in 0u64..1 << 40) {
@@ -230,7 +302,7 @@ mod tests {
 
         #[test]
         fn no_text_makes_a_parser_panic(text in "\\PC{0,12}") {
-            let _ = (duration(&text), rate(&text), size(&text), percent(&text));
+            let _ = (duration(&text), rate(&text), size(&text), percent(&text), distribution(&text));
         }
     }
 }

@@ -84,6 +84,9 @@ pub struct FaultLine {
     pub lasts: Option<u64>,
     /// After how long a host that went down is started again, in ns.
     pub restart_after: Option<u64>,
+    /// `within_budget`: it is left out if, when its time comes, the fault budget (`keep`) or `max_concurrent` forbids it, or
+    /// if it would hit nobody. Lines that a seed draws are such.
+    pub within_budget: bool,
     /// Its name in SLOs and reports: as given, or the word.
     pub label: String,
     /// The whole line.
@@ -112,6 +115,30 @@ pub enum Action {
     Clock(ClockAction),
     /// Ends other faults.
     Heal(Heal),
+}
+
+impl From<NetworkAction> for Action {
+    fn from(action: NetworkAction) -> Self {
+        Self::Network(action)
+    }
+}
+
+impl From<ProcessAction> for Action {
+    fn from(action: ProcessAction) -> Self {
+        Self::Process(action)
+    }
+}
+
+impl From<DiskAction> for Action {
+    fn from(action: DiskAction) -> Self {
+        Self::Disk(action)
+    }
+}
+
+impl From<ClockAction> for Action {
+    fn from(action: ClockAction) -> Self {
+        Self::Clock(action)
+    }
 }
 
 /// Whom an action is about.
@@ -207,6 +234,8 @@ pub fn read(node: &Node, problems: &mut Problems, source: &Source) -> Option<Fau
     let at = fields.require("at", at, problems);
     let label = fields.text("label", problems).map(|label| label.value.to_owned());
 
+    let within_budget = fields.boolean("within_budget", problems);
+
     let mut words = entries.iter().filter(|entry| WORDS.iter().any(|(word, _)| *word == entry.key));
     let Some(word) = words.next() else {
         if let Some(entry) = fields.rest(|key| !["for", "restart_after"].contains(&key)).first() {
@@ -253,6 +282,7 @@ pub fn read(node: &Node, problems: &mut Problems, source: &Source) -> Option<Fau
         action: action?,
         lasts: lasts.map(|lasts| lasts.value),
         restart_after: restart_after.map(|after| after.value),
+        within_budget: within_budget.is_some_and(|within| within.value),
         label: label.unwrap_or_else(|| name.to_owned()),
         span: node.span.clone(),
     })

@@ -5,6 +5,7 @@ mod timeline;
 
 use std::collections::BTreeMap;
 
+use super::chaos;
 use super::diagnostic::{Problems, Source, Spanned, code};
 use super::document::{Entry, Fields, Value, duration, table};
 use super::model::{Cluster, DiskSpec, Hardware, LinkSpec, Scenario, Timers, Topic};
@@ -13,7 +14,9 @@ use super::term;
 use super::units::Refusal;
 
 use load::load;
-use timeline::{expect, timeline};
+use timeline::{Timeline, expect, timeline};
+
+pub(super) use timeline::KEEP_WORDS;
 
 /// What every table reader needs.
 struct Context<'a> {
@@ -26,7 +29,7 @@ pub(super) fn read(root: &[Entry], problems: &mut Problems, source: &Source) -> 
     let mut cx = Context { problems, source };
     let start = source.text.len().min(1);
     let mut top = Fields::new("a scenario", 0..start, root);
-    top.later(&["extends", "chaos"]);
+    top.later(&["extends"]);
     let schema = top.integer("schema", 1..=1, cx.problems);
     let schema = top.require("schema", schema, cx.problems);
     let name = top.read("name", cx.problems, source, file_name);
@@ -51,11 +54,20 @@ pub(super) fn read(root: &[Entry], problems: &mut Problems, source: &Source) -> 
     };
     let timeline = top.table("timeline", cx.problems).map(|(entry, entries)| timeline(entry, entries, &mut cx));
     let timeline = top.require("timeline", timeline, cx.problems);
-    let expect = top.table("expect", cx.problems).map(|(entry, entries)| expect(entry, entries, &mut cx));
+    let (chaos, chaos_keep) = match top.table("chaos", cx.problems) {
+        Some((entry, entries)) => chaos::read(entry, entries, cx.problems, source),
+        None => (None, None),
+    };
+    let swarm = match top.table("swarm", cx.problems) {
+        Some((_, entries)) => chaos::read_swarm(entries, cx.problems, source),
+        None => Vec::new(),
+    };
+    let expect =
+        top.table("expect", cx.problems).map(|(entry, entries)| expect(entry, entries, chaos_keep.as_ref(), &mut cx));
     let expect = top.require("expect", expect, cx.problems);
     top.finish(cx.problems);
 
-    let (phases, faults) = timeline.unwrap_or_default();
+    let Timeline { phases, faults, max_concurrent, core_first } = timeline.unwrap_or_default();
     schema?;
     Some(Scenario {
         name: name?.value,
@@ -67,6 +79,10 @@ pub(super) fn read(root: &[Entry], problems: &mut Problems, source: &Source) -> 
         loads,
         phases,
         faults,
+        max_concurrent,
+        core_first,
+        chaos,
+        swarm,
         expect: expect?,
     })
 }

@@ -13,7 +13,20 @@ use super::super::term;
 use super::super::units::{self, Refusal};
 use super::{Context, file_name};
 
-pub(super) fn timeline(entry: &Entry, entries: &[Entry], cx: &mut Context<'_>) -> (Vec<Phase>, Vec<fault::FaultLine>) {
+/// What `[timeline]` says.
+#[derive(Default)]
+pub(super) struct Timeline {
+    pub phases: Vec<Phase>,
+    pub faults: Vec<fault::FaultLine>,
+    pub max_concurrent: Option<u32>,
+    pub core_first: bool,
+}
+
+/// The words of [`Keep`].
+pub(in crate::scenario) const KEEP_WORDS: &[(&str, Keep)] =
+    &[("committed", Keep::Committed), ("service", Keep::Service), ("nothing", Keep::Nothing)];
+
+pub(super) fn timeline(entry: &Entry, entries: &[Entry], cx: &mut Context<'_>) -> Timeline {
     let mut fields = Fields::new("[timeline]", entry.key_span.clone(), entries);
     let list = fields.list("phases", cx.problems);
     let list = fields.require("phases", list, cx.problems).unwrap_or_default();
@@ -25,9 +38,16 @@ pub(super) fn timeline(entry: &Entry, entries: &[Entry], cx: &mut Context<'_>) -
     }
     let list = fields.list("faults", cx.problems).unwrap_or_default();
     let mut faults: Vec<_> = list.iter().filter_map(|node| fault::read(node, cx.problems, cx.source)).collect();
+    let max_concurrent = fields.integer("max_concurrent", 1..=99, cx.problems);
+    let core_first = fields.boolean("core_first", cx.problems);
     fields.finish(cx.problems);
     number_labels(&mut faults);
-    (phases, faults)
+    Timeline {
+        phases,
+        faults,
+        max_concurrent: max_concurrent.and_then(|found| u32::try_from(found.value).ok()),
+        core_first: core_first.is_some_and(|found| found.value),
+    }
 }
 
 /// Faults without a label are named by their word; the second `kill` is `kill-2`.
@@ -79,7 +99,13 @@ fn phase(node: &Node, cx: &mut Context<'_>) -> Option<Phase> {
     })
 }
 
-pub(super) fn expect(entry: &Entry, entries: &[Entry], cx: &mut Context<'_>) -> Expect {
+/// Reads `[expect]`; `chaos_keep` is what `[chaos]` said of `keep`.
+pub(super) fn expect(
+    entry: &Entry,
+    entries: &[Entry],
+    chaos_keep: Option<&Spanned<Keep>>,
+    cx: &mut Context<'_>,
+) -> Expect {
     let mut fields = Fields::new("[expect]", entry.key_span.clone(), entries);
     let safety = safety(&mut fields, cx);
     let slo = fields.list("slo", cx.problems).unwrap_or_default();
@@ -93,12 +119,15 @@ pub(super) fn expect(entry: &Entry, entries: &[Entry], cx: &mut Context<'_>) -> 
             Some(slo)
         })
         .collect();
-    let keep = fields.word(
-        "keep",
-        &[("committed", Keep::Committed), ("service", Keep::Service), ("nothing", Keep::Nothing)],
-        &[],
-        cx.problems,
-    );
+    let keep = fields.word("keep", KEEP_WORDS, &[], cx.problems);
+    if let (Some(here), Some(there)) = (&keep, chaos_keep)
+        && here.value != there.value
+    {
+        cx.problems
+            .error(code::NOT_TOGETHER, here.span.clone(), format!("[chaos] says `keep = \"{}\"`", there.value))
+            .label("a scenario has one budget: say it once");
+    }
+    let keep = keep.or(chaos_keep.cloned());
     let reach = fields.list("reach", cx.problems).unwrap_or_default();
     let reach = reach.iter().filter_map(|node| reach_line(node, cx)).collect();
     let allow = fields.list("allow", cx.problems).unwrap_or_default();

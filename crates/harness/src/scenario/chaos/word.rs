@@ -1,0 +1,136 @@
+//! The words that may strike at random, and the rule of each: whom, how long, how bad.
+//!
+//! Ranges are log-uniform: as often a short fault as a long one, as often a mild one as a bad one. They reach from below the
+//! shortest time-out of `timers = "fast"` to well past the longest (a session is 1.5 s), so that both a fault that nobody
+//! notices and one that everybody does are drawn.
+
+use crate::scenario::fault::{Action, DiskAction, LoseData, NetworkAction, ProcessAction, Slower};
+
+use super::dice::Dice;
+use super::targets::{Targets, placeless};
+
+macro_rules! words {
+    ($($name:ident = $word:literal;)*) => {
+        /// A word that `menu` may have.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+        pub enum ChaosWord {
+            $(#[doc = concat!("`", $word, "`")] $name,)*
+        }
+
+        impl ChaosWord {
+            /// All of them, in the order of the vocabulary.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// As in a scenario file.
+            pub const fn word(self) -> &'static str {
+                match self {
+                    $(Self::$name => $word,)*
+                }
+            }
+        }
+    };
+}
+
+words! {
+    Cut = "cut";
+    Isolate = "isolate";
+    SlowLink = "slow_link";
+    Kill = "kill";
+    Stop = "stop";
+    Pause = "pause";
+    PowerOff = "power_off";
+    SlowDisk = "slow_disk";
+}
+
+/// What a drawn fault is, but for its time and its name.
+pub(super) struct Hit {
+    pub action: Action,
+    pub lasts: Option<u64>,
+    pub restart_after: Option<u64>,
+}
+
+const MS: u64 = 1_000_000;
+const S: u64 = 1_000 * MS;
+
+impl ChaosWord {
+    /// The word of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|word| word.word() == name)
+    }
+
+    /// The word of an action. No wildcard: a new action needs its rule here, or the reason why it strikes nobody by chance.
+    pub(super) const fn of(action: &Action) -> Option<Self> {
+        Some(match action {
+            Action::Network(action) => match action {
+                NetworkAction::Cut(_) => Self::Cut,
+                NetworkAction::Isolate(_) => Self::Isolate,
+                NetworkAction::SlowLink { .. } => Self::SlowLink,
+            },
+            Action::Process(action) => match action {
+                ProcessAction::Kill(_) => Self::Kill,
+                ProcessAction::Stop(_) => Self::Stop,
+                ProcessAction::Pause(_) => Self::Pause,
+                ProcessAction::PowerOff { .. } => Self::PowerOff,
+            },
+            Action::Disk(action) => match action {
+                DiskAction::Slow { .. } => Self::SlowDisk,
+            },
+            Action::Clock(action) => match *action {},
+            // `heal_at_end` says when.
+            Action::Heal(_) => return None,
+        })
+    }
+
+    /// One fault of this word; `None` if there is nobody whom it could hit.
+    pub(super) fn draw(self, targets: &Targets, dice: &mut Dice) -> Option<Hit> {
+        Some(match self {
+            Self::Cut => lasting(NetworkAction::Cut(placeless(targets.link(dice)?)), dice.log(100 * MS, 10 * S)),
+            Self::Isolate => lasting(NetworkAction::Isolate(placeless(targets.one(dice))), dice.log(100 * MS, 10 * S)),
+            Self::SlowLink => {
+                let link = placeless(targets.link(dice)?);
+                let latency = dice.log(5 * MS, 500 * MS);
+                let jitter = dice.one_in(2).then(|| dice.log(MS, 200 * MS));
+                let mbit_s = dice.one_in(3).then(|| dice.log(1, 100));
+                let action = NetworkAction::SlowLink { link, latency: Some(latency), jitter, mbit_s };
+                lasting(action, dice.log(500 * MS, 15 * S))
+            }
+            Self::Kill => returning(ProcessAction::Kill(targets.some(dice)), dice.log(100 * MS, 10 * S)),
+            Self::Stop => returning(ProcessAction::Stop(targets.some(dice)), dice.log(100 * MS, 10 * S)),
+            Self::Pause => lasting(ProcessAction::Pause(targets.some(dice)), dice.log(50 * MS, 10 * S)),
+            Self::PowerOff => {
+                let hosts = targets.some(dice);
+                let lose = *dice.pick(&[
+                    LoseData::Unsynced,
+                    LoseData::Unsynced,
+                    LoseData::Mix,
+                    LoseData::Mix,
+                    LoseData::Nothing,
+                ]);
+                let torn_write = *dice.pick(&[None, Some(512), Some(4096)]);
+                let torn_write = torn_write.filter(|_| lose != LoseData::Nothing);
+                returning(ProcessAction::PowerOff { hosts, lose, torn_write }, dice.log(100 * MS, 10 * S))
+            }
+            Self::SlowDisk => {
+                let host = placeless(targets.one(dice));
+                let slower = |dice: &mut Dice| Some(Slower::Takes(dice.log(2 * MS, 500 * MS)));
+                let (read, write, fsync) = match dice.below(4) {
+                    0 => (slower(dice), None, None),
+                    1 => (None, slower(dice), None),
+                    2 => (None, None, slower(dice)),
+                    _ => (slower(dice), slower(dice), slower(dice)),
+                };
+                lasting(DiskAction::Slow { host, read, write, fsync }, dice.log(500 * MS, 15 * S))
+            }
+        })
+    }
+}
+
+/// A fault that ends after a time.
+fn lasting(action: impl Into<Action>, lasts: u64) -> Hit {
+    Hit { action: action.into(), lasts: Some(lasts), restart_after: None }
+}
+
+/// A fault after which hosts are started again.
+fn returning(action: ProcessAction, restart_after: u64) -> Hit {
+    Hit { action: Action::Process(action), lasts: None, restart_after: Some(restart_after) }
+}
