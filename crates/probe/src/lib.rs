@@ -1,13 +1,16 @@
 //! Switches for planted bugs, and counters of branches worth reaching.
 //!
 //! [`planted!`] is `false` unless this build has the feature `planted` *and* the bug was chosen for this process
-//! ([`plant`]). [`sometimes!`] counts a branch that a good sweep should reach; [`reached`] lists the counts.
-//! Both are statics of the process, set before the world starts: one process runs one seed.
+//! ([`plant`]). [`sometimes!`] counts a branch that a good sweep should reach; [`PROBES`] lists them all, [`reached`] and
+//! [`never_reached`] say which were. Both are statics of the process, set before the world starts: one process runs one seed.
 //!
 //! Deliberately absent: anything that a broker's conduct could depend on besides the chosen plants.
 
-use std::collections::BTreeMap;
+mod probes;
+
 use std::sync::{Mutex, PoisonError};
+
+pub use probes::{PROBES, Probe, count, index_of, never_reached, reached, times};
 
 /// A historical bug that can be planted. `bugs.md` and the list in `simctl run --help` have the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +43,6 @@ pub const PLANTS: &[Plant] = &[
 ];
 
 static PLANTED: Mutex<Option<&'static str>> = Mutex::new(None);
-static REACHED: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
 
 /// Chooses the planted bug of this process. `Err` names what this build could plant.
 pub fn plant(name: &str) -> Result<(), String> {
@@ -69,29 +71,11 @@ pub fn is_planted(name: &'static str) -> bool {
     }
 }
 
-/// Counts a branch; use [`sometimes!`].
-pub fn count(name: &'static str) {
-    *REACHED.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_insert(0) += 1;
-}
-
-/// Every branch reached in this process, with its count.
-pub fn reached() -> BTreeMap<&'static str, u64> {
-    REACHED.lock().unwrap_or_else(PoisonError::into_inner).clone()
-}
-
 /// `true` if the bug of this name is planted in this run: `if planted!(trunc_to_hw) { wrong } else { right }`.
 #[macro_export]
 macro_rules! planted {
     ($name:ident) => {
         $crate::is_planted(stringify!($name))
-    };
-}
-
-/// Counts that this branch was reached: `sometimes!("isr_shrunk")`.
-#[macro_export]
-macro_rules! sometimes {
-    ($name:literal) => {
-        $crate::count($name)
     };
 }
 

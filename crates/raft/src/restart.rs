@@ -50,6 +50,7 @@ impl Quorum {
         let me = self.config.node;
         if epoch < self.log.latest_epoch() {
             // The file is older than the log, or missing.
+            probe::sometimes!("quorum_state_behind_log");
             self.become_unattached(now, self.log.latest_epoch(), None, out);
         } else if leader == Some(me) && self.config.is_voter() {
             if probe::planted!(restart_as_leader) {

@@ -44,6 +44,12 @@ impl Quorum {
 
     pub(crate) fn on_vote(&mut self, now: Now, from: RequestId, request: &VoteRequest, out: &mut Effects) {
         let verdict = self.judge_vote(now, request, out);
+        match (verdict, request.pre_vote) {
+            (Err(ErrorCode::FencedLeaderEpoch), _) => probe::sometimes!("quorum_epoch_fenced"),
+            (Ok(false), true) => probe::sometimes!("quorum_pre_vote_refused"),
+            (Ok(false), false) => probe::sometimes!("quorum_vote_refused"),
+            _ => {}
+        }
         if verdict == Ok(true) && !request.pre_vote {
             self.give_vote(now, request, out);
         }

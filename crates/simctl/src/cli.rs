@@ -140,7 +140,8 @@ pub struct CheckArguments {
 #[command(after_help = "Examples:
   simctl list                    every scenario in scenarios/
   simctl list --tag nightly      those with a tag
-  simctl list --plants           historical bugs for `simctl run --plant`")]
+  simctl list --plants           historical bugs for `simctl run --plant`
+  simctl list --probes           branches worth reaching, for a scenario's `reach`")]
 pub struct ListArguments {
     /// Only those with this tag
     #[arg(long, value_name = "TAG")]
@@ -151,6 +152,9 @@ pub struct ListArguments {
     /// List the bugs that can be planted instead
     #[arg(long)]
     pub plants: bool,
+    /// List the branches worth reaching instead
+    #[arg(long, conflicts_with = "plants")]
+    pub probes: bool,
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `simctl list`: the scenarios there are, and the bugs that can be planted.
+//! `simctl list`: the scenarios there are, the bugs that can be planted, and the branches worth reaching.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,12 @@ pub fn list(arguments: &ListArguments, terminal: &mut Terminal) -> io::Result<u8
     if arguments.plants {
         for plant in probe::PLANTS {
             terminal.say(&format!("{:<22} {:<20} {}", plant.name, plant.source, plant.about))?;
+        }
+        return Ok(0);
+    }
+    if arguments.probes {
+        for probe in probe::PROBES {
+            terminal.say(&format!("{:<30} {}", probe.name, probe.about))?;
         }
         return Ok(0);
     }

@@ -122,6 +122,21 @@ fn every_select_is_biased_and_nothing_waits_on_a_watch() {
 }
 
 #[test]
+fn every_probe_of_the_table_stands_in_the_code() {
+    let mut named: Vec<String> = Vec::new();
+    for (path, text) in sources(&root().join("crates")) {
+        if !path.ends_with("simctl/tests/tidy.rs") && !path.ends_with("probe/src/probes.rs") {
+            let names = text.split("sometimes!(\"").skip(1).filter_map(|rest| rest.split_once("\")"));
+            named.extend(names.map(|(name, _)| name.to_owned()));
+        }
+    }
+    // The other way round is the compiler's: a name without a row does not compile.
+    let unused: Vec<_> =
+        probe::PROBES.iter().map(|probe| probe.name).filter(|name| !named.iter().any(|it| it == name)).collect();
+    assert!(unused.is_empty(), "rows of `probe::PROBES` that no `sometimes!` counts: {unused:?}");
+}
+
+#[test]
 fn every_file_says_what_it_is() {
     let silent: Vec<PathBuf> = sources(&root().join("crates"))
         .into_iter()

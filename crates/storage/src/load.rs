@@ -57,6 +57,26 @@ pub struct Recovery {
     pub emptied: bool,
 }
 
+impl Recovery {
+    fn count(&self, clean: bool) {
+        if !clean && self.batches > 0 {
+            probe::sometimes!("log_recovered_unclean");
+        }
+        if self.cut.is_some() {
+            probe::sometimes!("log_torn_tail_cut");
+        }
+        if !self.dropped.is_empty() {
+            probe::sometimes!("log_segments_dropped");
+        }
+        if !self.indexes_rebuilt.is_empty() {
+            probe::sometimes!("log_index_rebuilt");
+        }
+        if self.epochs_rebuilt {
+            probe::sometimes!("log_epochs_rebuilt");
+        }
+    }
+}
+
 impl Log {
     /// Opens the log in `dir`, or begins one there. `completions` is called with every completion of the log's operations and
     /// hands them to the owner's inbox, for [`Log::on_completion`].
@@ -78,6 +98,7 @@ impl Log {
         };
         let loaded = loader.load().await?;
         let recovery = loader.recovery;
+        recovery.count(how.clean);
         Ok((Self::new(dir, config, Io::new(disk, Arc::new(completions)), loaded), recovery))
     }
 }

@@ -339,6 +339,7 @@ impl Log {
         if self.broken.is_some() {
             return;
         }
+        probe::sometimes!("log_broken");
         self.broken = Some(error.clone());
         let tickets = (self.pending.drain(..).map(|pending| pending.ticket).collect::<Vec<_>>().into_iter())
             .chain(self.reads.clear())

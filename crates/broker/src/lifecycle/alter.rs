@@ -27,7 +27,9 @@ pub(super) async fn run(node: NodeId, shared: Shared, mut channel: ControllerCha
         }
         let request = request(node, shared.status().epoch, &waiting);
         match channel.attempt(&request, Monotonic::NEVER).await {
-            Attempt::Answer(response) if response.error_code == ErrorCode::NotController.code() => {}
+            Attempt::Answer(response) if response.error_code == ErrorCode::NotController.code() => {
+                probe::sometimes!("controller_moved");
+            }
             Attempt::Answer(response) => {
                 answer(std::mem::take(&mut waiting), &response);
                 continue;

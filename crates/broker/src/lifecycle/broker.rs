@@ -270,6 +270,7 @@ impl Life {
     fn fenced(&self) {
         let status = self.shared.status();
         if status.state == BrokerState::Running {
+            probe::sometimes!("broker_saw_itself_fenced");
             self.enter(BrokerState::Fenced);
             self.env.observe(Observation::BrokerFenced { epoch: status.epoch });
         }

@@ -90,9 +90,11 @@ impl ControllerChannel {
             match self.attempt(request, give_up).await {
                 Attempt::Answer(answer) if !refused(&answer) => return Ok(answer),
                 Attempt::Hopeless(error) => return Err(ChannelError::Rpc(error)),
-                Attempt::Answer(_) | Attempt::Again => {}
+                Attempt::Answer(_) => probe::sometimes!("controller_moved"),
+                Attempt::Again => {}
             }
             if !self.back_off(give_up).await {
+                probe::sometimes!("controller_given_up");
                 return Err(ChannelError::GaveUp);
             }
         }
@@ -100,7 +102,10 @@ impl ControllerChannel {
 
     /// Asks whoever is known to lead, once.
     pub(super) async fn attempt<R: Request>(&mut self, request: &R, give_up: Monotonic) -> Attempt<R::Response> {
-        let Some(channel) = self.channel() else { return Attempt::Again };
+        let Some(channel) = self.channel() else {
+            probe::sometimes!("controller_unknown");
+            return Attempt::Again;
+        };
         let until = give_up.min(self.env.now().mono + self.options.request_timeout);
         let connection = match self.env.timeout_at(until, channel.connection()).await {
             Ok(Ok(connection)) => connection,
@@ -114,7 +119,10 @@ impl ControllerChannel {
         let patience = until.since(self.env.now().mono);
         match connection.send_within(request, version, patience).await {
             Ok(answer) => Attempt::Answer(answer),
-            Err(error) if error.is_disconnect() => Attempt::Again,
+            Err(error) if error.is_disconnect() => {
+                probe::sometimes!("controller_request_lost");
+                Attempt::Again
+            }
             Err(error) => Attempt::Hopeless(error),
         }
     }

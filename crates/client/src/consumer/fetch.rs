@@ -145,6 +145,7 @@ impl Consumer {
     /// A leader, or who was taken for one, refused.
     pub(super) fn refused(&mut self, partition: TopicPartition, error: ErrorCode, position: Offset) {
         use ErrorCode as E;
+        probe::sometimes!("consumer_refused");
         self.rest(&partition);
         match error {
             E::OffsetOutOfRange => {

@@ -78,7 +78,10 @@ impl Sender {
         self.refresh.wanted |= code.is_invalid_metadata() && !news;
         match (is_retriable(code), news) {
             // The answer says who leads: go there at once.
-            (true, true) => self.again(sent),
+            (true, true) => {
+                probe::sometimes!("producer_learned_leader");
+                self.again(sent);
+            }
             (true, false) => self.retry(sent),
             (false, _) => self.give_up(sent),
         }
@@ -88,8 +91,10 @@ impl Sender {
     fn retry(&mut self, sent: Sent) {
         let (now, config) = (self.now(), self.cluster.config());
         if sent.batch.since + config.delivery_timeout <= now {
+            probe::sometimes!("producer_gave_up");
             return self.give_up(sent);
         }
+        probe::sometimes!("producer_retried");
         let not_before = now + config.backoff().after(sent.batch.attempts, &mut self.random);
         with(&self.shared, |accumulator| accumulator.partitions[sent.slot].not_before = not_before);
         self.again(sent);

@@ -82,6 +82,8 @@ pub struct Watch {
     reach: Vec<(Reach, Reached)>,
     /// From when on reaching counts, ns: what happens while the cluster forms does not.
     counts_from_ns: u64,
+    /// How often each probe had been reached when counting began.
+    probes_before: BTreeMap<&'static str, u64>,
     /// Rare events, for stories.
     pub milestones: Vec<Stamped>,
     /// Processes that ended by themselves.
@@ -115,6 +117,7 @@ impl Watch {
             gauges: Vec::new(),
             reach: reach.iter().map(|reach| (reach.clone(), Reached::default())).collect(),
             counts_from_ns: u64::MAX,
+            probes_before: BTreeMap::new(),
             milestones: Vec::new(),
             crashes: Vec::new(),
             losses: Vec::new(),
@@ -133,11 +136,19 @@ impl Watch {
     /// From `at_ns` on, what is reached counts.
     pub fn count_from(&mut self, at_ns: u64) {
         self.counts_from_ns = at_ns;
+        self.probes_before = probe::reached();
     }
 
     /// What was reached, in the scenario's order.
     pub fn reached(&self) -> impl Iterator<Item = (&Reach, Reached)> {
-        self.reach.iter().map(|(reach, reached)| (reach, *reached))
+        self.reach.iter().map(|(reach, reached)| match reach.kind {
+            ReachKind::Probe(name) => {
+                let before = self.probes_before.get(name).copied().unwrap_or(0);
+                let times = probe::times(name).unwrap_or(0) - before;
+                (reach, Reached { times, first_ns: None })
+            }
+            _ => (reach, *reached),
+        })
     }
 
     /// A process is about to start.

@@ -286,10 +286,12 @@ pub enum ReachKind {
     Fenced,
     /// The quorum got another leader.
     ControllerChanged,
+    /// A branch of the code: a name of [`probe::PROBES`].
+    Probe(&'static str),
 }
 
 impl ReachKind {
-    /// All of them with their words.
+    /// All of them with their words, but for the probes.
     pub const ALL: &'static [(&'static str, Self)] = &[
         ("leader_changed", Self::LeaderChanged),
         ("isr_shrunk", Self::IsrShrunk),
@@ -299,9 +301,16 @@ impl ReachKind {
         ("controller_changed", Self::ControllerChanged),
     ];
 
+    /// What a word means.
+    pub fn of(word: &str) -> Option<Self> {
+        let event = Self::ALL.iter().find(|(known, _)| *known == word).map(|(_, kind)| *kind);
+        let probe = || probe::PROBES.iter().find(|probe| probe.name == word);
+        event.or_else(|| probe().map(|probe| Self::Probe(probe.name)))
+    }
+
     /// Whether it is about partitions, so that it can have a scope.
     pub const fn has_scope(self) -> bool {
-        !matches!(self, Self::Fenced | Self::ControllerChanged)
+        !matches!(self, Self::Fenced | Self::ControllerChanged | Self::Probe(_))
     }
 }
 

@@ -18,6 +18,7 @@ impl Work<'_> {
         let sender = NodeId(request.broker_id);
         let registered = self.state.brokers.get(&sender).map(|broker| broker.epoch);
         if registered != Some(BrokerEpoch(request.broker_epoch)) {
+            probe::sometimes!("alter_stale_broker_epoch");
             return alter_partition_refused(ErrorCode::StaleBrokerEpoch);
         }
         let mut response = AlterPartitionResponse::default();
@@ -89,15 +90,18 @@ impl Work<'_> {
     ) -> Result<(), ErrorCode> {
         // An epoch that this controller does not know: another one is ahead of it.
         if wish.leader_epoch > partition.leader_epoch.0 || wish.partition_epoch > partition.partition_epoch.0 {
+            probe::sometimes!("alter_unknown_epoch");
             return Err(ErrorCode::NotController);
         }
         if wish.leader_epoch < partition.leader_epoch.0 {
+            probe::sometimes!("alter_fenced_leader_epoch");
             return Err(ErrorCode::FencedLeaderEpoch);
         }
         if sender != partition.leader {
             return Err(ErrorCode::InvalidRequest);
         }
         if wish.partition_epoch < partition.partition_epoch.0 {
+            probe::sometimes!("alter_old_partition_epoch");
             return Err(ErrorCode::InvalidUpdateVersion);
         }
         let mut distinct = BTreeSet::new();
@@ -115,7 +119,11 @@ impl Work<'_> {
         let eligible = |(id, epoch): &(NodeId, BrokerEpoch)| {
             self.state.brokers.get(id).is_some_and(|it| it.is_active() && (epoch.is_none() || *epoch == it.epoch))
         };
-        if members.iter().all(eligible) { Ok(()) } else { Err(ErrorCode::IneligibleReplica) }
+        if !members.iter().all(eligible) {
+            probe::sometimes!("alter_ineligible_replica");
+            return Err(ErrorCode::IneligibleReplica);
+        }
+        Ok(())
     }
 }
 

@@ -91,13 +91,20 @@ impl Work<'_> {
             && known.incarnation != request.incarnation_id
             && self.has_session(id, known.epoch)
         {
+            probe::sometimes!("broker_duplicate_refused");
             return Err(ErrorCode::DuplicateBrokerRegistration);
         }
         self.check_log_dirs(id, &request.log_dirs)?;
         self.check_features(request)?;
 
         // The same incarnation asks again (its answer was lost): it keeps what it is (KAFKA-16952).
+        let again = known.is_some();
         let same = known.filter(|known| known.incarnation == request.incarnation_id);
+        match (again, &same) {
+            (true, Some(_)) => probe::sometimes!("broker_same_incarnation"),
+            (true, None) => probe::sometimes!("broker_registered_again"),
+            (false, _) => {}
+        }
         let epoch = same.as_ref().map_or(BrokerEpoch(self.active.next_offset.0), |known| known.epoch);
         if same.is_none() {
             // Clean or not: with eligible leader replicas off no proof of a clean stop keeps it in an ISR.
@@ -168,6 +175,7 @@ impl Work<'_> {
     pub(super) fn heartbeat(&mut self, request: &BrokerHeartbeatRequest) -> BrokerHeartbeatResponse {
         let (id, epoch) = (NodeId(request.broker_id), BrokerEpoch(request.broker_epoch));
         let Some(broker) = self.state.brokers.get(&id).filter(|broker| broker.epoch == epoch).cloned() else {
+            probe::sometimes!("heartbeat_stale_epoch");
             return heartbeat_refused(ErrorCode::StaleBrokerEpoch);
         };
         let (now, known_to) = (self.now.mono, Offset(request.current_metadata_offset));
@@ -251,6 +259,7 @@ impl Work<'_> {
     }
 
     fn begin_controlled_shutdown(&mut self, id: NodeId) {
+        probe::sometimes!("controlled_shutdown");
         if !self.state.brokers.get(&id).expect("a registered broker").in_controlled_shutdown {
             let change = BrokerRegistrationChangeRecord { in_controlled_shutdown: 1, ..self.registration_change(id) };
             self.push(change.into());
@@ -266,6 +275,7 @@ impl Work<'_> {
         let expired =
             self.state.brokers.iter().find(|(id, broker)| !broker.fenced && !self.has_session(**id, broker.epoch));
         let Some(id) = expired.map(|(id, _)| *id) else { return false };
+        probe::sometimes!("broker_session_expired");
         self.fence(id);
         true
     }

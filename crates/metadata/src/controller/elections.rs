@@ -64,12 +64,18 @@ impl PartitionChange<'_> {
         let (leader, unclean) = self.elect();
         if leader != self.partition.leader {
             record.leader = leader.0;
+            if leader.is_none() {
+                probe::sometimes!("partition_leaderless");
+            }
             if unclean {
+                probe::sometimes!("unclean_leader_elected");
                 isr = vec![leader];
                 recovery = LeaderRecovery::Recovering;
             }
         }
-        if !isr.is_empty() && isr != self.partition.isr {
+        if isr.is_empty() {
+            probe::sometimes!("last_isr_member_kept");
+        } else if isr != self.partition.isr {
             record.isr = Some(ids(&isr));
         }
         if recovery != self.partition.recovery {

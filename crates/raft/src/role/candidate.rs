@@ -23,6 +23,7 @@ impl Quorum {
 
     /// A node that finds its own vote at start goes on asking in that epoch.
     pub(crate) fn resume_candidate(&mut self, now: Now, out: &mut Effects) {
+        probe::sometimes!("quorum_candidate_again");
         self.enter_candidate(now, self.election, out);
     }
 
@@ -38,6 +39,9 @@ impl Quorum {
     pub(crate) fn drive_candidate(&mut self, now: Now, out: &mut Effects) {
         let Role::Candidate(role) = &self.role else { unreachable!("driven as candidate") };
         if role.deadline <= now.mono {
+            if role.tally.refused.len() < self.config.majority() {
+                probe::sometimes!("quorum_split_vote");
+            }
             self.become_prospective(now, out);
         } else if role.tally.refused.len() < self.config.majority() {
             let tally = role.tally.clone();

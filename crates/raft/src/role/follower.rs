@@ -130,6 +130,7 @@ impl Quorum {
     pub(crate) fn on_end(&mut self, now: Now, from: RequestId, request: &EndRequest, out: &mut Effects) {
         let error = self.hear_leader(now, request.epoch, request.leader, out);
         if error.is_none() && self.election.leader == Some(request.leader) {
+            probe::sometimes!("quorum_successor");
             let wait =
                 succession_wait(self.config.node, &request.preferred_successors, self.config.election_backoff_max);
             if let Role::Follower(role) = &mut self.role
@@ -143,6 +144,7 @@ impl Quorum {
 
     fn hear_leader(&mut self, now: Now, epoch: LeaderEpoch, leader: NodeId, out: &mut Effects) -> Option<ErrorCode> {
         if epoch < self.election.epoch {
+            probe::sometimes!("quorum_epoch_fenced");
             return Some(ErrorCode::FencedLeaderEpoch);
         }
         if leader.0 < 0 {

@@ -246,6 +246,7 @@ impl Quorum {
             return;
         }
         if let Some(diverging) = self.diverging(request) {
+            probe::sometimes!("quorum_diverging_answered");
             out.push(Effect::Reply { to: from, response: self.fetch_answer(None, Some(diverging)) });
             return;
         }
@@ -265,6 +266,7 @@ impl Quorum {
             return Err(ErrorCode::InvalidRequest);
         }
         if epoch < self.election.epoch {
+            probe::sometimes!("quorum_epoch_fenced");
             return Err(ErrorCode::FencedLeaderEpoch);
         }
         if epoch > self.election.epoch {

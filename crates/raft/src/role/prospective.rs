@@ -39,6 +39,7 @@ impl Quorum {
         if role.tally.granted.len() >= self.config.majority() {
             self.become_candidate(now, out);
         } else if role.tally.refused.len() >= self.config.majority() {
+            probe::sometimes!("quorum_pre_vote_lost");
             self.lose_pre_vote(now, out);
         }
     }

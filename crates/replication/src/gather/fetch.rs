@@ -130,6 +130,9 @@ impl FetchGather {
             // What was read is what is readable: no second read.
             Phase::FirstReads if !self.changed => self.answer(),
             Phase::FirstReads | Phase::Parked if ends => {
+                if !self.at_once && !self.has_enough() {
+                    probe::sometimes!("fetch_timed_out");
+                }
                 self.phase = Phase::LastReads;
                 self.read.fill(false);
                 self.unread = self.read.len();

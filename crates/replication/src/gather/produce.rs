@@ -74,6 +74,7 @@ impl ProduceGather {
         }
         for part in &mut self.parts {
             if let Part::Appended(outcome) = *part {
+                probe::sometimes!("produce_timed_out");
                 *part = Part::Done(outcome);
                 self.open -= 1;
             }

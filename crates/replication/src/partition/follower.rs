@@ -135,6 +135,9 @@ impl Follower {
         let Some(offset) = self.leader_high_watermark.take() else { return };
         let offset = offset.clamp(replica.log_start_offset, replica.log_end_offset);
         if offset != replica.high_watermark {
+            if offset < replica.high_watermark {
+                probe::sometimes!("follower_high_watermark_fell");
+            }
             replica.high_watermark = offset;
             replica.fire_reached(WatchKind::HighWatermark, offset, out);
         }

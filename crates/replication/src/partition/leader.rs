@@ -216,12 +216,16 @@ impl Leader {
                 self.maybe_increment_high_watermark(replica, now, out);
             }
             AlterAnswer::NotDone => {
+                probe::sometimes!("isr_change_refused");
                 self.pending = None;
                 self.isr_changed(replica);
                 self.maybe_increment_high_watermark(replica, now, out);
             }
-            AlterAnswer::Superseded => {}
-            AlterAnswer::Unknown => pending.retry_at = Some(now.mono + ALTER_RETRY),
+            AlterAnswer::Superseded => probe::sometimes!("isr_change_superseded"),
+            AlterAnswer::Unknown => {
+                probe::sometimes!("isr_change_unknown");
+                pending.retry_at = Some(now.mono + ALTER_RETRY);
+            }
         }
     }
 
@@ -335,6 +339,9 @@ impl Leader {
         }
         replica.high_watermark = offset;
         let enough = self.counted_isr(replica) >= replica.min_isr();
+        if !enough {
+            probe::sometimes!("produce_too_few_after_append");
+        }
         for token in replica.watches.take_reached(WatchKind::Replicated, offset) {
             out.push(Effect::Fire { token, why: if enough { Fired::Reached } else { Fired::NotEnoughReplicas } });
         }

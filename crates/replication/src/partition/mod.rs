@@ -380,6 +380,9 @@ impl Replica {
             }
         }
         for token in self.watches.take_kind(WatchKind::Replicated) {
+            if why == Fired::NotLeader {
+                probe::sometimes!("produce_lost_leadership");
+            }
             out.push(Effect::Fire { token, why });
         }
     }
@@ -419,6 +422,7 @@ impl Replica {
     /// Drops everything; the log is empty at `at`.
     fn restart(&mut self, at: Offset, out: &mut Effects) {
         assert!(self.is_idle(), "a new start of a busy log at {at}");
+        probe::sometimes!("follower_restarted");
         self.truncating = true;
         self.log_start_offset = at;
         self.log_end_offset = at;

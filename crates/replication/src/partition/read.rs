@@ -125,7 +125,10 @@ impl Partition {
     /// FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH, NOT_LEADER_OR_FOLLOWER, OFFSET_OUT_OF_RANGE.
     pub fn plan_fetch(&self, from: &FetchFrom, arrives: bool) -> Result<FetchPlan, ErrorCode> {
         let replica = &self.replica;
-        self.check_epoch(from.current_leader_epoch)?;
+        self.check_epoch(from.current_leader_epoch).inspect_err(|error| match error {
+            ErrorCode::FencedLeaderEpoch => probe::sometimes!("fetch_fenced_leader_epoch"),
+            _ => probe::sometimes!("fetch_unknown_leader_epoch"),
+        })?;
         match &self.role {
             RoleState::Leader(leader) if leader.is_serving() => {}
             RoleState::Follower(_) if !from.leader_only => {}
@@ -141,6 +144,7 @@ impl Partition {
                 });
             }
             if arrives && replica.is_stale(from.replica, from.broker_epoch) {
+                probe::sometimes!("fetch_stale_broker_epoch");
                 return Err(ErrorCode::NotLeaderOrFollower);
             }
         }

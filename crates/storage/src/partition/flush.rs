@@ -305,6 +305,7 @@ impl Log {
     /// The flush under way cannot succeed for lack of space; it ends when its operations have.
     pub(super) fn flush_failed(&mut self, error: DiskError) {
         if let Some(flush) = &mut self.flushes.current {
+            probe::sometimes!("log_flush_full");
             flush.failed.get_or_insert(error);
         }
     }

@@ -118,6 +118,7 @@ impl Log {
             Ok(DiskOutput::Read(chunks)) => chunks,
             Ok(other) => unreachable!("a disk answered ReadAt with {other:?}"),
             Err(error) => {
+                probe::sometimes!("log_read_failed");
                 self.reads.0.remove(&ticket);
                 return self.fail(ticket, DiskError::new("read", path, Some(at), error).into());
             }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::checker::Keep;
 
-use super::super::diagnostic::{Spanned, code};
+use super::super::diagnostic::{Spanned, closest, code};
 use super::super::document::{Entry, Fields, Node, Value, read_at, table, text};
 use super::super::fault;
 use super::super::model::{Allow, Expect, Phase, Reach, ReachKind};
@@ -176,14 +176,19 @@ fn reach_line(node: &Node, cx: &mut Context<'_>) -> Option<Reach> {
             },
             None => (text, None),
         };
-        let Some((_, kind)) = ReachKind::ALL.iter().find(|(known, _)| *known == word) else {
+        let Some(kind) = ReachKind::of(word) else {
             let known: Vec<&str> = ReachKind::ALL.iter().map(|(word, _)| *word).collect();
-            return Err(Refusal::new(
-                code::BAD_REACH,
-                0..word.len(),
-                format!("nothing called `{word}` can be reached"),
-            )
-            .suggest(word, "what can be reached", &known));
+            let probes: Vec<&str> = probe::PROBES.iter().map(|probe| probe.name).collect();
+            let what = format!("nothing called `{word}` can be reached");
+            let mut refusal =
+                Refusal::new(code::BAD_REACH, 0..word.len(), what).suggest(word, "what can be reached", &known);
+            refusal.notes.push("also the branches that `simctl list --probes` names".to_owned());
+            if let Some(best) = closest(word, &probes)
+                && refusal.label.is_none()
+            {
+                refusal.label = Some(format!("did you mean `{best}`?"));
+            }
+            return Err(refusal);
         };
         if scope.is_some() && !kind.has_scope() {
             return Err(Refusal::new(code::BAD_REACH, word.len()..text.len(), format!("`{word}` has no scope")));
@@ -193,7 +198,7 @@ fn reach_line(node: &Node, cx: &mut Context<'_>) -> Option<Reach> {
             Some((_, Some((topic, partition)))) => (Some(topic), Some(partition)),
             Some((topic, None)) => (Some(topic.to_owned()), None),
         };
-        Ok((*kind, topic, partition))
+        Ok((kind, topic, partition))
     })?;
     let (kind, topic, partition) = read.value;
     Some(Reach { text: Spanned::new(found.value.to_owned(), span), kind, topic, partition })
