@@ -1,6 +1,6 @@
 //! A host's two clocks, as functions of true time.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use protocol::{Monotonic, Now, Timestamp};
 
@@ -29,6 +29,9 @@ pub(crate) struct HostClock {
     offset: AtomicI64,
     /// What a frozen wall clock shows, in ns since [`EPOCH_MS`].
     frozen: AtomicI64,
+    /// Whether to count who reads it.
+    counts: AtomicBool,
+    reads: AtomicU64,
 }
 
 impl HostClock {
@@ -39,23 +42,43 @@ impl HostClock {
             drift_ppm: AtomicI64::new(0),
             offset: AtomicI64::new(0),
             frozen: AtomicI64::new(NOT_FROZEN),
+            counts: AtomicBool::new(false),
+            reads: AtomicU64::new(0),
         }
     }
 
+    /// Counts from now on how often the clock is read, or no more.
+    pub fn count_reads(&self, on: bool) {
+        self.counts.store(on, Relaxed);
+    }
+
+    /// How often it was read while that was counted.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Relaxed)
+    }
+
     pub fn now(&self, now: u64) -> Now {
+        if self.counts.load(Relaxed) {
+            self.reads.store(self.reads.load(Relaxed) + 1, Relaxed);
+        }
         let mono = self.mono(now);
         let frozen = self.frozen.load(Relaxed);
         let wall = if frozen == NOT_FROZEN { self.wall_ns(mono) } else { frozen };
         Now { mono: Monotonic(mono), wall: Timestamp(EPOCH_MS + wall.div_euclid(1_000_000)) }
     }
 
+    /// Runs as `setting` says from `now` on. A wall clock that stands goes on standing, moved by what the offset changes.
     pub fn set(&self, now: u64, setting: ClockSetting) {
         let mono = self.mono(now);
+        let stood = self.frozen.load(Relaxed);
+        let shown = if stood == NOT_FROZEN { self.wall_ns(mono) } else { stood };
+        let moved = setting.offset.saturating_sub(self.offset.load(Relaxed));
+        let stands = shown.saturating_add(moved);
         self.true_base.store(now, Relaxed);
         self.mono_base.store(mono, Relaxed);
         self.drift_ppm.store(setting.drift_ppm.max(-999_999), Relaxed);
         self.offset.store(setting.offset, Relaxed);
-        self.frozen.store(if setting.frozen { self.wall_ns(mono) } else { NOT_FROZEN }, Relaxed);
+        self.frozen.store(if setting.frozen { stands } else { NOT_FROZEN }, Relaxed);
     }
 
     /// The first true time at which the monotonic clock shows `mono` or more.
@@ -115,6 +138,16 @@ mod tests {
                 assert!(at == 0 || clock.now(at - 1).mono.0 < mono, "{drift_ppm} {mono}");
             }
         }
+    }
+
+    #[test]
+    fn a_frozen_wall_clock_can_be_moved_but_does_not_go() {
+        let clock = HostClock::new();
+        clock.set(5_000_000, ClockSetting { frozen: true, ..ClockSetting::default() });
+        clock.set(8_000_000, ClockSetting { frozen: true, offset: 2_000_000, drift_ppm: 10 });
+        assert_eq!(clock.now(9_000_000_000).wall, Timestamp(EPOCH_MS + 7));
+        clock.set(10_000_000_000, ClockSetting { offset: 2_000_000, ..ClockSetting::default() });
+        assert_eq!(clock.now(10_000_000_000).wall, Timestamp(EPOCH_MS + 10_002), "it shows the time again");
     }
 
     #[test]

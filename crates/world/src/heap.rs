@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::task::Waker;
 
 use crate::disk::DiskEvent;
+use crate::fault::FaultId;
 use crate::inner::HostId;
 use crate::net::{AttemptId, ConnId, ConnectOutcome, PipeId};
 
@@ -33,6 +34,8 @@ pub(crate) enum Scheduled {
     Established(ConnId, u32),
     /// A disk operation is done.
     Disk(Box<DiskEvent>),
+    /// The next step of a fault that has several.
+    Fault(FaultId, u32),
 }
 
 /// What is to happen, by time and order of scheduling.
@@ -40,8 +43,8 @@ pub(crate) enum Scheduled {
 pub(crate) struct Heap {
     events: BTreeMap<Key, Scheduled>,
     seq: u64,
-    /// Whether timers were ever put back under another time.
-    moved: bool,
+    /// Where the timers are that were put back under another time, by their number; those that are done are gone.
+    moved: BTreeMap<u64, u64>,
 }
 
 impl Heap {
@@ -54,6 +57,7 @@ impl Heap {
 
     pub fn cancel(&mut self, key: Key) -> Option<Scheduled> {
         let key = self.find(key);
+        self.moved.remove(&key.1);
         self.events.remove(&key)
     }
 
@@ -73,6 +77,9 @@ impl Heap {
         if first.key().0 > now {
             return None;
         }
+        if !self.moved.is_empty() {
+            self.moved.remove(&first.key().1);
+        }
         Some(first.remove())
     }
 
@@ -86,15 +93,15 @@ impl Heap {
     /// Puts a timer back under another time, keeping its number.
     pub fn put_back(&mut self, at: u64, key: Key, event: Scheduled) {
         self.events.insert((at, key.1), event);
-        self.moved = true;
+        self.moved.insert(key.1, at);
     }
 
     /// Where an event is that may have been put back under another time.
     fn find(&self, key: Key) -> Key {
-        if !self.moved || self.events.contains_key(&key) {
+        if self.moved.is_empty() {
             return key;
         }
-        self.events.keys().find(|other| other.1 == key.1).copied().unwrap_or(key)
+        self.moved.get(&key.1).map_or(key, |at| (*at, key.1))
     }
 
     pub fn len(&self) -> usize {
@@ -102,6 +109,7 @@ impl Heap {
     }
 
     pub fn clear(&mut self) -> BTreeMap<Key, Scheduled> {
+        self.moved.clear();
         std::mem::take(&mut self.events)
     }
 }

@@ -11,7 +11,7 @@ use std::task::Waker;
 use runtime::observation::ProcessEnd;
 use runtime::{Completion, DiskResult, Observation, cause::Cause};
 
-use crate::clock::HostClock;
+use crate::clock::{ClockSetting, HostClock};
 use crate::disk::{Device, DiskProfile};
 use crate::event::Event;
 use crate::executor::Node;
@@ -174,6 +174,8 @@ pub(crate) struct HostState {
     pub last_end: Option<End>,
     pub end_waiters: Vec<Waker>,
     pub clock: Arc<HostClock>,
+    /// How the clocks run but for faults.
+    pub clock_setting: ClockSetting,
     pub net: HostNet,
     pub devices: BTreeMap<Arc<str>, Device>,
     pub paused: u32,
@@ -269,6 +271,7 @@ impl Inner {
             Scheduled::Answer(attempt, outcome) => self.answer_arrives(attempt, outcome),
             Scheduled::Established(conn, tries) => self.established(conn, tries),
             Scheduled::Disk(event) => self.disk_done(*event),
+            Scheduled::Fault(id, step) => self.fault_step(id, step),
         }
     }
 

@@ -51,7 +51,8 @@ pub use crate::{
     disk::{DiskProfile, FileLoss, Lose, PowerLoss},
     event::Event,
     fault::{
-        ClockFault, DiskFault, Drive, Fault, FaultId, FaultReport, Link, NetworkFault, ProcessFault, VOCABULARY, Word,
+        ClockFault, DiskFault, Drive, Fault, FaultId, FaultReport, Link, NetworkFault, ProcessFault, ResetOf,
+        VOCABULARY, Word,
     },
     inner::{Counters, End, HostId, Stop},
     net::{LinkProfile, TcpProfile},

@@ -157,6 +157,7 @@ impl World {
                 last_end: None,
                 end_waiters: Vec::new(),
                 clock: Arc::new(HostClock::new()),
+                clock_setting: ClockSetting::default(),
                 net: crate::net::HostNet::default(),
                 devices: std::collections::BTreeMap::new(),
                 paused: 0,
@@ -238,16 +239,11 @@ impl World {
         self.with(|inner| inner.resume(host));
     }
 
-    /// Sets the clocks of `host`. The monotonic clock does not jump.
+    /// Sets the clocks of `host`; what faults do to them comes on top. The monotonic clock does not jump.
     pub fn set_clock(&self, host: HostId, setting: ClockSetting) {
         self.with(|inner| {
-            let clock = Arc::clone(&inner.host(host).clock);
-            clock.set(inner.now, setting);
-            for (key, event) in inner.heap.take_timers(host) {
-                let crate::heap::Scheduled::Timer { mono, .. } = &event else { continue };
-                let at = clock.true_time(*mono).max(inner.now);
-                inner.heap.put_back(at, key, event);
-            }
+            inner.host_mut(host).clock_setting = setting;
+            inner.adjust_clock(host);
         });
     }
 

@@ -109,7 +109,7 @@ impl Grounds<'_> {
         if candidacies > elections + timers::ROUNDS {
             return format!("class: split votes ({candidacies} candidacies for {elections} elections)");
         }
-        let silent = ["cut", "isolate", "power_off"];
+        let silent = ["cut", "isolate", "power_off", "loss", "flap", "swizzle"];
         if self
             .faults
             .iter()

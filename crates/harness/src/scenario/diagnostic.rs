@@ -28,6 +28,7 @@ pub mod code {
     pub const BAD_TERM: &str = "S023";
     pub const BAD_SLO: &str = "S024";
     pub const BAD_REACH: &str = "S025";
+    pub const BAD_SHARE: &str = "S026";
     pub const UNKNOWN_PROPERTY: &str = "S030";
     pub const NO_SUCH_PHASE: &str = "S031";
     pub const NO_SUCH_HOST: &str = "S032";

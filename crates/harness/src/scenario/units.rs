@@ -194,6 +194,28 @@ pub fn distribution(text: &str) -> Result<Distribution, Refusal> {
     }
 }
 
+/// `5%`, `0.01%`, `100%`: parts per million, none of them nothing.
+pub fn share(text: &str) -> Result<u32, Refusal> {
+    let label = "a share is a percentage above 0% and up to 100%: `5%`, `0.1%`";
+    match percent(text).map(|hundredths| hundredths * 100) {
+        Some(share @ 1..=1_000_000) => Ok(u32::try_from(share).expect("at most a million")),
+        Some(_) => Err(Refusal::new(code::OUT_OF_RANGE, 0..text.len(), format!("`{text}` is no share")).label(label)),
+        None => Err(Refusal::new(code::BAD_SHARE, 0..text.len(), format!("`{text}` is no share")).label(label)),
+    }
+}
+
+/// `5s`, `-250ms`: ns, forward or back, but not nothing.
+pub fn signed_duration(text: &str) -> Result<i64, Refusal> {
+    let (back, rest) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let shift = text.len() - rest.len();
+    let nanos = duration(rest).map_err(|refusal| refusal.shifted(shift))?;
+    match i64::try_from(nanos) {
+        Ok(nanos) if nanos > 0 => Ok(if back { -nanos } else { nanos }),
+        _ => Err(Refusal::new(code::OUT_OF_RANGE, 0..text.len(), format!("`{text}` moves no clock"))
+            .label("forward like `5s` or back like `-5s`")),
+    }
+}
+
 /// The number in front and the unit behind it.
 fn split(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.' && c != '_').unwrap_or(text.len());
@@ -226,6 +248,20 @@ pub fn show_duration(nanos: u64) -> String {
         n if n.is_multiple_of(1_000) => format!("{}us", n / 1_000),
         n => format!("{n}ns"),
     }
+}
+
+/// A share as one would write it in a scenario. Exact.
+pub fn show_share(parts_per_million: u32) -> String {
+    let (whole, rest) = (parts_per_million / 10_000, parts_per_million % 10_000);
+    if rest == 0 {
+        return format!("{whole}%");
+    }
+    format!("{}%", format!("{whole}.{rest:04}").trim_end_matches('0'))
+}
+
+/// A time forward or back as one would write it in a scenario. Exact.
+pub fn show_signed_duration(nanos: i64) -> String {
+    format!("{}{}", if nanos < 0 { "-" } else { "" }, show_duration(nanos.unsigned_abs()))
 }
 
 /// A rate as one would write it in a scenario. Exact.

@@ -15,7 +15,7 @@ use runtime::{Observation, cause::Cause};
 pub use self::{
     clock::ClockFault,
     disk::{DiskFault, Drive},
-    network::{Link, NetworkFault},
+    network::{Link, NetworkFault, ResetOf},
     process::ProcessFault,
     vocabulary::{VOCABULARY, Word},
 };
@@ -90,8 +90,9 @@ pub struct FaultReport {
     pub began: Time,
     /// When it was healed.
     pub ended: Option<Time>,
-    /// How often it had an effect: flights, acknowledgements and handshakes it lost or slowed, operations it slowed,
-    /// processes it ended or paused, files that lost data. 0: it did not matter.
+    /// How often it had an effect: flights, acknowledgements and handshakes it lost, slowed or kept from a process,
+    /// connections it reset or refused, operations it slowed, processes it ended or paused, files that lost data, readings
+    /// of a wrong clock. 0: it did not matter.
     pub hits: u64,
     /// What was lost, by host.
     pub losses: Vec<(HostId, PowerLoss)>,
@@ -102,6 +103,10 @@ pub(crate) struct Faults {
     all: Vec<FaultReport>,
     /// The process start that a pause concerned.
     paused: Vec<(FaultId, u32)>,
+    /// Faults that come and go by themselves.
+    steps: Vec<network::Steps>,
+    /// Clocks that are wrong now.
+    wrong_clocks: Vec<clock::WrongClock>,
 }
 
 impl Faults {
@@ -109,6 +114,10 @@ impl Faults {
         if let Some(report) = self.all.get_mut(id.0 as usize) {
             report.hits += 1;
         }
+    }
+
+    fn label(&self, id: FaultId) -> &str {
+        self.all.get(id.0 as usize).map_or("", |report| &report.label)
     }
 }
 
@@ -132,12 +141,18 @@ impl World {
 
     /// Every fault so far.
     pub fn faults(&self) -> Vec<FaultReport> {
-        self.with(|inner| inner.faults.all.clone())
+        self.with(|inner| {
+            inner.count_readings();
+            inner.faults.all.clone()
+        })
     }
 
     /// One fault.
     pub fn fault(&self, id: FaultId) -> FaultReport {
-        self.with(|inner| inner.faults.all[id.0 as usize].clone())
+        self.with(|inner| {
+            inner.count_readings();
+            inner.faults.all[id.0 as usize].clone()
+        })
     }
 }
 

@@ -194,8 +194,16 @@ impl Inner {
         let client = End::new(from, attempt.start, attempt.local_port);
         self.begin(Some(to), Kind::Syn, u64::from(port));
         let backlog = self.net.tcp.backlog;
-        if self.is_lost(from, to, depart) || self.is_cut(to, from) {
+        // The SYN, or the answer to it.
+        if self.is_lost(from, to, depart) || self.is_struck(from, to) || self.drops(to, from) {
             self.syn_unanswered(id);
+            return;
+        }
+        let refusing = if from == to { Vec::new() } else { self.host(to).net.refusing.clone() };
+        if !refusing.is_empty() {
+            refusing.iter().for_each(|fault| self.faults.hit(*fault));
+            let at = self.now + self.latency(to, from);
+            self.heap.push(at, Scheduled::Answer(id, ConnectOutcome::Refused));
             return;
         }
         let outcome = match self.host_mut(to).net.listeners.get_mut(&port) {
@@ -251,7 +259,10 @@ impl Inner {
             ConnectOutcome::Accepted(conn) => {
                 self.counters.connections += 1;
                 let at = self.now + self.latency(from, to);
-                self.heap.push(at, Scheduled::Established(conn, 0));
+                let key = self.heap.push(at, Scheduled::Established(conn, 0));
+                if let Some(conn) = self.net.get(conn) {
+                    conn.handshake = Some(key);
+                }
             }
             _ => drop(self.host_mut(from).net.ephemeral.remove(&port)),
         }
@@ -273,13 +284,18 @@ impl Inner {
 
     pub fn established(&mut self, id: ConnId, tries: u32) {
         let Some(conn) = self.net.get(id) else { return };
+        conn.handshake = None;
         let (from, to) = (conn.ends[0].host, conn.ends[1].host);
         self.begin(Some(to), Kind::Established, 0);
-        if self.is_cut(from, to) {
+        if self.drops(from, to) {
             // The ACK is lost: the listener's machine sends its SYN-ACK again (`tcp_synack_retries` 5), then forgets.
+            // Data that gets through before says the same as the ACK.
             if tries < 5 {
                 let at = self.now + (nanos(self.net.tcp.syn_rto) << tries);
-                self.heap.push(at, Scheduled::Established(id, tries + 1));
+                let key = self.heap.push(at, Scheduled::Established(id, tries + 1));
+                if let Some(conn) = self.net.get(id) {
+                    conn.handshake = Some(key);
+                }
             } else {
                 if let Some(listening) = self.listening_of(id) {
                     listening.half_open -= 1;
@@ -288,6 +304,11 @@ impl Inner {
             }
             return;
         }
+        self.enter_backlog(id);
+    }
+
+    /// The handshake is complete: the connection waits to be accepted.
+    pub fn enter_backlog(&mut self, id: ConnId) {
         let Some(listening) = self.listening_of(id) else {
             self.refuse(id);
             return;
@@ -302,7 +323,7 @@ impl Inner {
     fn refuse(&mut self, id: ConnId) {
         let Some(conn) = self.net.get(id) else { return };
         let (from, to) = (conn.ends[0].host, conn.ends[1].host);
-        if !self.is_cut(to, from) {
+        if !self.drops(to, from) {
             let at = self.now + self.latency(to, from);
             self.heap.push(at, Scheduled::Reset(id, 0));
         }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use crate::heap::Scheduled;
+use crate::heap::{Key, Scheduled};
 use crate::inner::{HostId, Inner, Kind};
 use crate::net::pipe::{Fin, Pipe, PipeId};
 
@@ -73,12 +73,14 @@ pub(crate) struct Conn {
     pub pipes: [Pipe; 2],
     /// The listener that it came through.
     pub listener: u64,
+    /// The last part of the handshake is on its way to the listener.
+    pub handshake: Option<Key>,
 }
 
 impl Conn {
     pub fn new(client: End, server: End, listener: u64) -> Self {
         let pipes = [Pipe::new(client.host, server.host), Pipe::new(server.host, client.host)];
-        Self { ends: [client, server], pipes, listener }
+        Self { ends: [client, server], pipes, listener, handshake: None }
     }
 }
 
@@ -125,6 +127,12 @@ impl Inner {
         max: usize,
     ) -> Poll<io::Result<usize>> {
         let pipe_id = PipeId { conn: id, side: 1 - side };
+        if self.is_hung(id, side) {
+            if let Some(conn) = self.net.get(id) {
+                Self::set_waker(&mut conn.pipes[1 - side].reader, cx.waker(), &mut self.out.garbage);
+            }
+            return Poll::Pending;
+        }
         let Some(conn) = self.net.get(id) else { return Poll::Ready(Err(no_connection())) };
         let end = &mut conn.ends[side];
         let pipe = &mut conn.pipes[1 - side];
@@ -198,7 +206,7 @@ impl Inner {
         let pipe = PipeId { conn: id, side };
         if was_open && unread {
             self.silence(pipe);
-            if !self.is_cut(here, there) {
+            if !self.drops(here, there) {
                 let at = self.now + self.latency(here, there);
                 self.heap.push(at, Scheduled::Reset(id, 1 - side));
             }
@@ -264,6 +272,45 @@ impl Inner {
         }
         for key in cancelled {
             self.heap.cancel(key);
+        }
+    }
+
+    /// RST to both ends of every connection that `chosen` takes by the hosts of its ends, who opened it first. How many.
+    pub fn reset_where(&mut self, chosen: impl Fn(HostId, HostId) -> bool) -> u64 {
+        let now = self.now;
+        let mut count = 0;
+        for id in self.net.all() {
+            let Some(conn) = self.net.get(id) else { continue };
+            if !conn.ends.iter().any(|end| end.state == EndState::Open) || !chosen(conn.ends[0].host, conn.ends[1].host)
+            {
+                continue;
+            }
+            count += 1;
+            for side in 0..2 {
+                self.heap.push(now, Scheduled::Reset(id, side));
+            }
+        }
+        count
+    }
+
+    /// Whether what arrives at this end is kept from its process: it accepted the connection, and hangs.
+    pub fn is_hung(&mut self, id: ConnId, side: usize) -> bool {
+        if side == 0 {
+            return false;
+        }
+        let Some(conn) = self.net.get(id) else { return false };
+        let (host, start) = (conn.ends[1].host, conn.ends[1].start);
+        self.host(host).net.hung.iter().any(|(_, of)| *of == start)
+    }
+
+    /// What arrived while a process hung is there for it now.
+    pub fn unhang(&mut self, host: HostId) {
+        for id in self.net.of_host(host) {
+            let Some(conn) = self.net.get(id) else { continue };
+            if conn.ends[1].host == host {
+                let reader = conn.pipes[0].reader.take();
+                self.wake(reader);
+            }
         }
     }
 

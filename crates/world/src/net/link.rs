@@ -1,4 +1,4 @@
-//! What carries data from one host to another, one way.
+//! What carries data from one host to another, one way, and what is the matter with it.
 
 use std::time::Duration;
 
@@ -31,13 +31,58 @@ impl Default for LinkProfile {
 const LOOPBACK: LinkProfile =
     LinkProfile { latency: Duration::from_micros(10), jitter: Duration::ZERO, bytes_per_second: None };
 
+/// Faults that strike some of what a link carries, with a stream of random numbers of their own.
+pub(crate) struct Chance {
+    faults: Vec<Strike>,
+    rng: ChaCha8Rng,
+}
+
+#[derive(Clone, Copy)]
+struct Strike {
+    fault: FaultId,
+    /// Of a million.
+    share: u32,
+    /// What it does to whom it strikes, in nanoseconds.
+    by: u64,
+}
+
+impl Chance {
+    fn new(rng: ChaCha8Rng) -> Self {
+        Self { faults: Vec::new(), rng }
+    }
+
+    pub fn begin(&mut self, fault: FaultId, share: u32, by: u64) {
+        self.faults.push(Strike { fault, share, by });
+    }
+
+    pub fn end(&mut self, fault: FaultId) {
+        self.faults.retain(|strike| strike.fault != fault);
+    }
+
+    /// What strikes next, and by how much. The first that strikes is told; each draws, so that one does not move another.
+    pub fn draw(&mut self) -> Option<(FaultId, u64)> {
+        let mut struck = None;
+        for strike in &self.faults {
+            let hits = below(&mut self.rng, 1_000_000) < u64::from(strike.share);
+            if hits && struck.is_none() {
+                struck = Some((strike.fault, strike.by));
+            }
+        }
+        struck
+    }
+}
+
 /// A link, one way.
 pub(crate) struct Link {
     pub profile: LinkProfile,
     /// Faults that slow it; the last counts.
     pub slowed: Vec<(FaultId, LinkProfile)>,
-    /// Faults that cut it.
+    /// Faults that cut it; one that cuts both hosts off is here twice.
     pub cuts: Vec<FaultId>,
+    /// Faults that lose some flights.
+    pub loss: Chance,
+    /// Faults that hold some flights back.
+    pub late: Chance,
     /// When the last cut ended: what departed before is lost.
     pub healed_at: u64,
     /// When the last byte given to it will have left.
@@ -93,6 +138,7 @@ impl Links {
             row.resize_with(to.index() + 1, || None);
         }
         row[to.index()].get_or_insert_with(|| {
+            let names = format!("{}/{}", hosts[from.index()].name, hosts[to.index()].name);
             let isolated = self.isolated.iter().filter(|(_, host)| from != to && (*host == from || *host == to));
             Box::new(Link {
                 profile: if from == to { LOOPBACK } else { self.default },
@@ -100,7 +146,9 @@ impl Links {
                 cuts: isolated.map(|(fault, _)| *fault).collect(),
                 healed_at: 0,
                 busy_until: 0,
-                rng: streams.get(&format!("net/{}/{}", hosts[from.index()].name, hosts[to.index()].name)),
+                loss: Chance::new(streams.get(&format!("loss/{names}"))),
+                late: Chance::new(streams.get(&format!("late/{names}"))),
+                rng: streams.get(&format!("net/{names}")),
             })
         })
     }

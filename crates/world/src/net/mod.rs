@@ -5,7 +5,8 @@
 //! for the window are a list that is looked at when a writer needs room. Only what goes wrong costs more: a flight or an
 //! acknowledgement lost in a cut puts its pipe into recovery, with TCP's back-off.
 //!
-//! Deliberately absent: packets, congestion windows, Nagle and delayed acknowledgements.
+//! Deliberately absent: packets, congestion windows, Nagle and delayed acknowledgements; and fast retransmission: what is
+//! lost is sent again when the retransmission timer says so, which is the worst that real TCP does.
 
 mod connect;
 mod end;
@@ -16,6 +17,7 @@ mod stream;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::fault::FaultId;
 use crate::inner::{HostId, Inner};
 
 pub(crate) use connect::{AttemptId, ConnectOutcome, connect, listen};
@@ -87,6 +89,10 @@ pub(crate) struct HostNet {
     pub ephemeral: BTreeSet<u16>,
     pub next_ephemeral: u16,
     pub next_listener: u64,
+    /// Faults that refuse every new connection from other hosts.
+    pub refusing: Vec<FaultId>,
+    /// Faults that keep what arrives at accepted connections from their process, and which start of it they concern.
+    pub hung: Vec<(FaultId, u32)>,
 }
 
 impl Net {
@@ -128,11 +134,18 @@ impl Net {
 
     /// The connections that have an end on `host`.
     pub fn of_host(&self, host: HostId) -> Vec<ConnId> {
+        self.select(|conn| conn.ends.iter().any(|end| end.host == host))
+    }
+
+    /// All connections.
+    pub fn all(&self) -> Vec<ConnId> {
+        self.select(|_| true)
+    }
+
+    fn select(&self, wanted: impl Fn(&Conn) -> bool) -> Vec<ConnId> {
         let mut list = Vec::new();
         for (index, slot) in self.conns.iter().enumerate() {
-            if let Some(conn) = &slot.conn
-                && conn.ends.iter().any(|end| end.host == host)
-            {
+            if slot.conn.as_deref().is_some_and(&wanted) {
                 list.push(ConnId { index: index as u32, generation: slot.generation });
             }
         }
@@ -160,6 +173,20 @@ impl Inner {
     pub fn is_cut(&mut self, from: HostId, to: HostId) -> bool {
         let now = self.now;
         self.is_lost(from, to, now)
+    }
+
+    /// Whether chance loses what leaves now.
+    pub fn is_struck(&mut self, from: HostId, to: HostId) -> bool {
+        let struck = self.net.links.get(self.streams, &self.hosts, from, to).loss.draw();
+        if let Some((fault, _)) = struck {
+            self.faults.hit(fault);
+        }
+        struck.is_some()
+    }
+
+    /// Whether a segment without data (of a handshake, an acknowledgement, an RST) that leaves now gets lost.
+    pub fn drops(&mut self, from: HostId, to: HostId) -> bool {
+        self.is_cut(from, to) || self.is_struck(from, to)
     }
 
     /// Latency without jitter.

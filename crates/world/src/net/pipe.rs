@@ -28,6 +28,8 @@ pub(crate) struct Flight {
     bytes: Bytes,
     depart: u64,
     arrive: u64,
+    /// Chance loses it on its way.
+    lost: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -199,18 +201,23 @@ impl Inner {
             };
             room -= bytes.len();
             bytes_sent += bytes.len();
-            pipe.flights.push_back(Flight { bytes, depart: 0, arrive: 0 });
+            pipe.flights.push_back(Flight { bytes, depart: 0, arrive: 0, lost: false });
         }
         if pipe.unsent.is_empty() && pipe.fin == Fin::Queued {
             pipe.fin = Fin::Sent;
-            pipe.flights.push_back(Flight { bytes: Bytes::new(), depart: 0, arrive: 0 });
+            pipe.flights.push_back(Flight { bytes: Bytes::new(), depart: 0, arrive: 0, lost: false });
         }
         let depart = link.occupy(now, bytes_sent);
         pipe.card_free = depart;
-        let arrive = depart.saturating_add(link.draw_latency()).max(pipe.last_arrive);
+        let (late, loss) = (link.late.draw(), link.loss.draw());
+        let by = late.map_or(0, |(_, by)| by);
+        let arrive = depart.saturating_add(link.draw_latency()).saturating_add(by).max(pipe.last_arrive);
         pipe.last_arrive = arrive;
         for flight in pipe.flights.range_mut(first_new..) {
-            (flight.depart, flight.arrive) = (depart, arrive);
+            (flight.depart, flight.arrive, flight.lost) = (depart, arrive, loss.is_some());
+        }
+        for (fault, _) in late.into_iter().chain(loss) {
+            self.faults.hit(fault);
         }
         if !pipe.unsent.is_empty() && pipe.transmit.is_none() {
             pipe.transmit = Some(self.heap.push(pipe.card_free, Scheduled::Transmit(id)));
@@ -220,7 +227,7 @@ impl Inner {
         }
     }
 
-    /// Sends again what was lost. It leaves in one go.
+    /// Sends again what was lost, once it is known to get through. It leaves in one go.
     fn send_again(&mut self, id: PipeId) {
         let now = self.now;
         let Net { conns, links, .. } = &mut self.net;
@@ -231,10 +238,15 @@ impl Inner {
         }
         let link = links.get(self.streams, &self.hosts, pipe.from, pipe.to);
         let depart = link.occupy(now, pipe.flights.iter().map(|flight| flight.bytes.len()).sum());
-        let arrive = depart.saturating_add(link.draw_latency());
+        let late = link.late.draw();
+        let by = late.map_or(0, |(_, by)| by);
+        let arrive = depart.saturating_add(link.draw_latency()).saturating_add(by);
         (pipe.card_free, pipe.last_arrive) = (depart, arrive);
         for flight in &mut pipe.flights {
-            (flight.depart, flight.arrive) = (depart, arrive);
+            (flight.depart, flight.arrive, flight.lost) = (depart, arrive, false);
+        }
+        if let Some((fault, _)) = late {
+            self.faults.hit(fault);
         }
         if pipe.deliver.is_none() {
             pipe.deliver = Some(self.heap.push(arrive, Scheduled::Deliver(id)));
@@ -253,17 +265,20 @@ impl Inner {
     pub fn deliver(&mut self, id: PipeId) {
         let now = self.now;
         let Some(conn) = self.net.get(id.conn) else { return };
-        let gone = conn.ends[1 - id.side].is_closed();
         let pipe = &mut conn.pipes[id.side];
         pipe.deliver = None;
         let (from, to) = (pipe.from, pipe.to);
-        let Some(depart) = pipe.flights.front().map(|flight| flight.depart) else { return };
-        if self.is_lost(from, to, depart) {
+        let Some((depart, lost)) = pipe.flights.front().map(|flight| (flight.depart, flight.lost)) else { return };
+        if lost || self.is_lost(from, to, depart) {
             self.begin(Some(to), Kind::Deliver, 0);
             self.lose_head(id, depart);
             return;
         }
-        if gone {
+        if id.side == 0 {
+            self.data_completes_handshake(id.conn);
+        }
+        let Some(conn) = self.net.get(id.conn) else { return };
+        if conn.ends[1 - id.side].is_closed() {
             self.begin(Some(to), Kind::Deliver, 0);
             self.refuse_data(id, depart);
             return;
@@ -273,6 +288,7 @@ impl Inner {
         let mut bytes = 0;
         while let Some(first) = pipe.flights.front()
             && first.arrive <= now
+            && !first.lost
         {
             let piece = pipe.flights.pop_front().expect("there is a first flight").bytes;
             if piece.is_empty() {
@@ -290,10 +306,22 @@ impl Inner {
         self.counters.bytes_delivered += bytes as u64;
         self.begin(Some(to), Kind::Deliver, bytes as u64);
         self.wake(reader);
-        if self.is_cut(to, from) {
+        if self.is_hung(id.conn, 1 - id.side) {
+            let hung = self.host(to).net.hung.clone();
+            hung.iter().for_each(|(fault, _)| self.faults.hit(*fault));
+        }
+        if self.drops(to, from) {
             self.start_recovery(id, depart);
         } else {
             self.acknowledged(id);
+        }
+    }
+
+    /// Data of who opened the connection acknowledges the handshake as well as a bare ACK would.
+    fn data_completes_handshake(&mut self, id: ConnId) {
+        if let Some(key) = self.net.get(id).and_then(|conn| conn.handshake.take()) {
+            self.heap.cancel(key);
+            self.enter_backlog(id);
         }
     }
 
@@ -308,7 +336,7 @@ impl Inner {
     fn refuse_data(&mut self, id: PipeId, depart: u64) {
         let Some(conn) = self.net.get(id.conn) else { return };
         let (from, to) = (conn.pipes[id.side].from, conn.pipes[id.side].to);
-        if self.is_cut(to, from) {
+        if self.drops(to, from) {
             self.lose_head(id, depart);
             return;
         }
@@ -373,7 +401,7 @@ impl Inner {
         let Some(conn) = self.net.get(id.conn) else { return };
         let gone = conn.ends[1 - id.side].is_closed();
         let pipe = &mut conn.pipes[id.side];
-        let (from, to) = (pipe.from, pipe.to);
+        let (from, to, resends) = (pipe.from, pipe.to, pipe.stalled);
         let Some(recovery) = &mut pipe.recovery else { return };
         recovery.tries += 1;
         let tries = recovery.tries;
@@ -383,7 +411,9 @@ impl Inner {
             self.time_out(id.conn, id.side);
             return;
         }
-        let (there, back) = (!self.is_cut(from, to), !self.is_cut(to, from));
+        let there = !self.drops(from, to);
+        // The acknowledgement of what is sent again meets its own chance when that arrives.
+        let back = !self.is_cut(to, from) && (resends || !self.is_struck(to, from));
         if there && back {
             if gone {
                 let at = self.now + self.latency(from, to) + self.latency(to, from);
@@ -437,6 +467,11 @@ impl Inner {
         {
             pipe.credit = Some(self.heap.push(at.max(now), Scheduled::Credit(id)));
         }
+        // Nothing is under way whose acknowledgement could tell of lost window updates: only a probe can.
+        let silent = pipe.flights.is_empty() && pipe.unsent.is_empty() && pipe.credits.is_empty();
+        if silent && pipe.writer.is_some() && pipe.lost_credit > 0 {
+            self.start_recovery(id, now);
+        }
     }
 
     pub fn credit(&mut self, id: PipeId) {
@@ -456,11 +491,16 @@ impl Inner {
             return;
         }
         let (from, to) = (conn.pipes[id.side].from, conn.pipes[id.side].to);
-        if self.is_cut(to, from) {
-            if let Some(conn) = self.net.get(id.conn) {
-                conn.pipes[id.side].lost_credit += bytes;
+        let cut = self.is_cut(to, from);
+        if cut || self.is_struck(to, from) {
+            let Some(conn) = self.net.get(id.conn) else { return };
+            conn.pipes[id.side].lost_credit += bytes;
+            // One update lost among others stops only a writer who waits for it; the next acknowledgement tells all.
+            if cut {
+                self.start_recovery(id, now);
+            } else {
+                self.arm_credit(id);
             }
-            self.start_recovery(id, now);
             return;
         }
         let at = now + self.latency(to, from);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use runtime::Observation;
-use world::{DiskFault, Drive, Fault, Link, Lose, NetworkFault, ProcessFault};
+use world::{ClockFault, DiskFault, Drive, Fault, Link, Lose, NetworkFault, ProcessFault, ResetOf};
 
 use crate::scenario::{
     Action, ClockAction, DiskAction, FaultLine, LinkTerm, LoseData, NetworkAction, ProcessAction, Slower,
@@ -20,7 +20,7 @@ impl Driver<'_> {
     pub(super) fn apply(&mut self, line: &FaultLine, hosts: &[String], links: Option<&Sides>, index: usize) -> Active {
         let mut down = Vec::new();
         let faults = match &line.action {
-            Action::Network(action) => self.network(action, hosts, links),
+            Action::Network(action) => self.network(action, line, hosts, links),
             Action::Process(action) => self.process(action, line, hosts, index, &mut down),
             Action::Disk(action) => self.disk(action, hosts),
             Action::Clock(action) => self.clock(action, hosts),
@@ -30,7 +30,7 @@ impl Driver<'_> {
         Active { ids, down, ended: false }
     }
 
-    fn network(&self, action: &NetworkAction, hosts: &[String], links: Option<&Sides>) -> Vec<Fault> {
+    fn network(&self, action: &NetworkAction, line: &FaultLine, hosts: &[String], links: Option<&Sides>) -> Vec<Fault> {
         let faults = match (action, links) {
             (NetworkAction::Cut(term), Some(sides)) => vec![NetworkFault::Cut(self.link(&term.value, sides))],
             (NetworkAction::SlowLink { link: term, latency, jitter, mbit_s }, Some(sides)) => {
@@ -42,7 +42,41 @@ impl Driver<'_> {
                 }]
             }
             (NetworkAction::Isolate(_), _) => self.ids(hosts).into_iter().map(NetworkFault::Isolate).collect(),
-            (NetworkAction::Cut(_) | NetworkAction::SlowLink { .. }, None) => Vec::new(),
+            (NetworkAction::Loss { link: term, share }, Some(sides)) => {
+                vec![NetworkFault::Loss { link: self.link(&term.value, sides), share: *share }]
+            }
+            (NetworkAction::Flap { link: term, every }, Some(sides)) => {
+                let link = self.link(&term.value, sides);
+                vec![NetworkFault::Flap { link, every: Duration::from_nanos(*every) }]
+            }
+            (NetworkAction::DelayMessages { link: term, share, by }, Some(sides)) => {
+                let link = self.link(&term.value, sides);
+                vec![NetworkFault::DelayMessages { link, share: *share, by: Duration::from_nanos(*by) }]
+            }
+            (NetworkAction::ResetLink(term), Some(sides)) => {
+                vec![NetworkFault::ResetConnections(ResetOf::Link(self.link(&term.value, sides)))]
+            }
+            (NetworkAction::ResetHosts(_), _) => {
+                let of = self.ids(hosts).into_iter().map(ResetOf::Host);
+                of.map(NetworkFault::ResetConnections).collect()
+            }
+            (NetworkAction::RefuseConnections(_), _) => {
+                self.ids(hosts).into_iter().map(NetworkFault::RefuseConnections).collect()
+            }
+            (NetworkAction::Swizzle(_), _) => {
+                let lasts = Duration::from_nanos(line.lasts.unwrap_or_default());
+                vec![NetworkFault::Swizzle { hosts: self.ids(hosts), lasts }]
+            }
+            (NetworkAction::Hang(_), _) => self.ids(hosts).into_iter().map(NetworkFault::Hang).collect(),
+            (
+                NetworkAction::Cut(_)
+                | NetworkAction::SlowLink { .. }
+                | NetworkAction::Loss { .. }
+                | NetworkAction::Flap { .. }
+                | NetworkAction::DelayMessages { .. }
+                | NetworkAction::ResetLink(_),
+                None,
+            ) => Vec::new(),
         };
         faults.into_iter().map(Fault::from).collect()
     }
@@ -108,8 +142,14 @@ impl Driver<'_> {
         faults.into_iter().map(Fault::from).collect()
     }
 
-    fn clock(&self, action: &ClockAction, _hosts: &[String]) -> Vec<Fault> {
-        match *action {}
+    fn clock(&self, action: &ClockAction, hosts: &[String]) -> Vec<Fault> {
+        let fault = |host| match action {
+            ClockAction::Offset { by, .. } => ClockFault::Offset { host, by: *by },
+            ClockAction::Drift { ppm, .. } => ClockFault::Drift { host, ppm: *ppm },
+            ClockAction::Jump { by, .. } => ClockFault::Jump { host, by: *by },
+            ClockAction::Freeze(_) => ClockFault::Freeze(host),
+        };
+        self.ids(hosts).into_iter().map(fault).map(Fault::from).collect()
     }
 
     fn ids(&self, hosts: &[String]) -> Vec<world::HostId> {

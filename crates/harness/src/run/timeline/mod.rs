@@ -291,7 +291,7 @@ impl<'a> Driver<'a> {
                 Heal::All => true,
                 Heal::Label(label) => span.label == label.value,
                 Heal::Link(_) => {
-                    matches!(span.kind.as_str(), "cut" | "slow_link")
+                    OF_LINKS.contains(&span.kind.as_str())
                         && links.is_some_and(|(from, to)| {
                             span.hosts.iter().all(|host| from.contains(host) || to.contains(host))
                         })
@@ -325,6 +325,9 @@ impl<'a> Driver<'a> {
         self.world.observe(None, Observation::Note { what: "everything is healed".to_owned() });
     }
 }
+
+/// What `heal` of a link ends.
+const OF_LINKS: &[&str] = &["cut", "slow_link", "loss", "flap", "delay_messages"];
 
 /// A fault as a scenario would say it, hosts resolved.
 fn describe(line: &FaultLine, hosts: &[String], links: Option<&(Vec<String>, Vec<String>)>) -> String {

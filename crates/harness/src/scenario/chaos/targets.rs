@@ -69,6 +69,13 @@ impl Targets {
         }
     }
 
+    /// Two hosts or more, if there are, by their names.
+    pub fn several(&self, dice: &mut Dice) -> Vec<Spanned<NodeTerm>> {
+        let all = self.hosts.len() as u64;
+        let count = usize::try_from(dice.even(all.min(2), all)).unwrap_or(1);
+        dice.some(self.hosts.clone(), count).into_iter().map(|host| placeless(NodeTerm::Host(host))).collect()
+    }
+
     /// A link, or many: a leader and its follower, a leader and everybody, the controller and the brokers, two hosts, or a
     /// split of all; one way or both. `None` if there is but one host.
     pub fn link(&self, dice: &mut Dice) -> Option<LinkTerm> {

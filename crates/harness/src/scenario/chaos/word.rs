@@ -4,7 +4,7 @@
 //! shortest time-out of `timers = "fast"` to well past the longest (a session is 1.5 s), so that both a fault that nobody
 //! notices and one that everybody does are drawn.
 
-use crate::scenario::fault::{Action, DiskAction, LoseData, NetworkAction, ProcessAction, Slower};
+use crate::scenario::fault::{Action, ClockAction, DiskAction, LoseData, NetworkAction, ProcessAction, Slower};
 
 use super::dice::Dice;
 use super::targets::{Targets, placeless};
@@ -35,11 +35,22 @@ words! {
     Cut = "cut";
     Isolate = "isolate";
     SlowLink = "slow_link";
+    Loss = "loss";
+    Flap = "flap";
+    DelayMessages = "delay_messages";
+    ResetConnections = "reset_connections";
+    RefuseConnections = "refuse_connections";
+    Swizzle = "swizzle";
     Kill = "kill";
     Stop = "stop";
     Pause = "pause";
+    Hang = "hang";
     PowerOff = "power_off";
     SlowDisk = "slow_disk";
+    ClockOffset = "clock_offset";
+    ClockDrift = "clock_drift";
+    ClockJump = "clock_jump";
+    ClockFreeze = "clock_freeze";
 }
 
 /// What a drawn fault is, but for its time and its name.
@@ -65,6 +76,13 @@ impl ChaosWord {
                 NetworkAction::Cut(_) => Self::Cut,
                 NetworkAction::Isolate(_) => Self::Isolate,
                 NetworkAction::SlowLink { .. } => Self::SlowLink,
+                NetworkAction::Loss { .. } => Self::Loss,
+                NetworkAction::Flap { .. } => Self::Flap,
+                NetworkAction::DelayMessages { .. } => Self::DelayMessages,
+                NetworkAction::ResetLink(_) | NetworkAction::ResetHosts(_) => Self::ResetConnections,
+                NetworkAction::RefuseConnections(_) => Self::RefuseConnections,
+                NetworkAction::Swizzle(_) => Self::Swizzle,
+                NetworkAction::Hang(_) => Self::Hang,
             },
             Action::Process(action) => match action {
                 ProcessAction::Kill(_) => Self::Kill,
@@ -75,7 +93,12 @@ impl ChaosWord {
             Action::Disk(action) => match action {
                 DiskAction::Slow { .. } => Self::SlowDisk,
             },
-            Action::Clock(action) => match *action {},
+            Action::Clock(action) => match action {
+                ClockAction::Offset { .. } => Self::ClockOffset,
+                ClockAction::Drift { .. } => Self::ClockDrift,
+                ClockAction::Jump { .. } => Self::ClockJump,
+                ClockAction::Freeze(_) => Self::ClockFreeze,
+            },
             // `heal_at_end` says when.
             Action::Heal(_) => return None,
         })
@@ -94,6 +117,45 @@ impl ChaosWord {
                 let action = NetworkAction::SlowLink { link, latency: Some(latency), jitter, mbit_s };
                 lasting(action, dice.log(500 * MS, 15 * S))
             }
+            Self::Loss => {
+                let (link, share) = (placeless(targets.link(dice)?), share(dice, 10, 3_000));
+                lasting(NetworkAction::Loss { link, share }, dice.log(500 * MS, 15 * S))
+            }
+            Self::Flap => {
+                let (link, every) = (placeless(targets.link(dice)?), dice.log(20 * MS, 3 * S));
+                lasting(NetworkAction::Flap { link, every }, dice.log(500 * MS, 15 * S))
+            }
+            Self::DelayMessages => {
+                let (link, share) = (placeless(targets.link(dice)?), share(dice, 1, 1_000));
+                let by = dice.log(20 * MS, 5 * S);
+                lasting(NetworkAction::DelayMessages { link, share, by }, dice.log(500 * MS, 15 * S))
+            }
+            Self::ResetConnections => {
+                let link = targets.link(dice).filter(|_| dice.one_in(2));
+                at_once(match link {
+                    Some(link) => NetworkAction::ResetLink(placeless(link)),
+                    None => NetworkAction::ResetHosts(targets.some(dice)),
+                })
+            }
+            Self::RefuseConnections => {
+                lasting(NetworkAction::RefuseConnections(targets.some(dice)), dice.log(100 * MS, 10 * S))
+            }
+            Self::Swizzle => lasting(NetworkAction::Swizzle(targets.several(dice)), dice.log(S, 15 * S)),
+            Self::Hang => lasting(NetworkAction::Hang(targets.some(dice)), dice.log(100 * MS, 10 * S)),
+            Self::ClockOffset => {
+                let (hosts, by) = (targets.some(dice), either_way(dice, MS, 24 * 3_600 * S));
+                lasting(ClockAction::Offset { hosts, by }, dice.log(500 * MS, 15 * S))
+            }
+            Self::ClockJump => {
+                let (hosts, by) = (targets.some(dice), either_way(dice, MS, 24 * 3_600 * S));
+                at_once(ClockAction::Jump { hosts, by })
+            }
+            Self::ClockDrift => {
+                // From a bad crystal to a virtual machine that gets four fifths of its time.
+                let (hosts, ppm) = (targets.some(dice), either_way(dice, 10, 200_000));
+                lasting(ClockAction::Drift { hosts, ppm }, dice.log(500 * MS, 15 * S))
+            }
+            Self::ClockFreeze => lasting(ClockAction::Freeze(targets.some(dice)), dice.log(500 * MS, 15 * S)),
             Self::Kill => returning(ProcessAction::Kill(targets.some(dice)), dice.log(100 * MS, 10 * S)),
             Self::Stop => returning(ProcessAction::Stop(targets.some(dice)), dice.log(100 * MS, 10 * S)),
             Self::Pause => lasting(ProcessAction::Pause(targets.some(dice)), dice.log(50 * MS, 10 * S)),
@@ -123,6 +185,22 @@ impl ChaosWord {
             }
         })
     }
+}
+
+/// A share in parts per million, from hundredths of a percent: finer ones cannot be written.
+fn share(dice: &mut Dice, from: u64, to: u64) -> u32 {
+    u32::try_from(dice.log(from, to) * 100).expect("at most a million")
+}
+
+/// So much, forward or back.
+fn either_way(dice: &mut Dice, from: u64, to: u64) -> i64 {
+    let (back, by) = (dice.one_in(2), dice.log(from, to).cast_signed());
+    if back { -by } else { by }
+}
+
+/// A fault that is over as soon as it has happened.
+fn at_once(action: impl Into<Action>) -> Hit {
+    Hit { action: action.into(), lasts: None, restart_after: None }
 }
 
 /// A fault that ends after a time.
