@@ -55,8 +55,9 @@ pub fn check(arguments: &CheckArguments, terminal: &mut Terminal) -> io::Result<
     for (file, reading) in arguments.files.iter().zip(&readings) {
         let scenario = &reading.scenario;
         let length = scenario.phase_starts().last().copied().unwrap_or(0);
+        let drawn = if scenario.is_drawn() { ", the rest as the seed draws it" } else { "" };
         let line = format!(
-            "ok  {}  {} hosts, {} loads, {} faults, {} at most",
+            "ok  {}  {} hosts, {} loads, {} faults, {} at most{drawn}",
             file.display(),
             scenario.cluster.hosts().len(),
             scenario.loads.len(),

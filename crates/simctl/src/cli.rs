@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
   simctl run scenarios/leader-failover.toml --seed 42   the main job
   simctl run scenarios/kip-101.toml --plant trunc_to_hw watch a historical bug lose a record
   simctl check scenarios/*.toml                         is every scenario file good?
+  simctl explain scenarios/swarm.toml --seed 7          what does this seed build, and which faults strike?
   simctl list                                           what is there to run?
 
 Exit codes:
@@ -34,6 +35,8 @@ pub enum Command {
     Run(RunArguments),
     /// Read scenario files and tell everything that is wrong with them; run nothing
     Check(CheckArguments),
+    /// Print a scenario with every default spelt out, or the plan that a seed makes of it
+    Explain(ExplainArguments),
     /// List the scenarios there are, each with its sentence
     List(ListArguments),
 }
@@ -133,6 +136,28 @@ pub struct CheckArguments {
     /// List the Kafka properties that this version acts on
     #[arg(long)]
     pub properties: bool,
+}
+
+/// `simctl explain`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  simctl explain scenarios/swarm.toml --seed 7               what seed 7 builds and which faults strike when
+  simctl explain scenarios/swarm.toml --seed 7 -o plan.toml  the same into a file: change it, run it
+  simctl run plan.toml --seed 7                              the same run as of swarm.toml, to the last bit
+  simctl explain scenarios/leader-failover.toml              every default spelt out")]
+pub struct ExplainArguments {
+    /// A scenario file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The seed whose plan is wanted
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Put a value over the scenario's, by its path
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = set)]
+    pub sets: Vec<String>,
+    /// Write to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// `simctl list`.

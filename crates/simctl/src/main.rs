@@ -5,6 +5,7 @@
 
 mod check;
 mod cli;
+mod explain;
 mod folder;
 mod interrupt;
 mod list;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match cli.command {
         Command::Run(arguments) => run::run(&arguments, &mut terminal),
         Command::Check(arguments) => check::check(&arguments, &mut terminal),
+        Command::Explain(arguments) => explain::explain(&arguments, &mut terminal),
         Command::List(arguments) => list::list(&arguments, &mut terminal),
     }));
     let code = match outcome {

@@ -102,7 +102,7 @@ fn one(arguments: &RunArguments, reading: &Reading, file: &Path, seed: u64, term
         result.why = vec![format!("the trace is {have}…, {wanted}… was expected: another build, or not deterministic")];
     }
     let trace = arguments.trace.is_some().then_some(outcome.trace.as_slice());
-    let folder = folder::write(&arguments.out, &result, &scenario.resolved(), trace, &cost)?;
+    let folder = folder::write(&arguments.out, &result, &scenario.derive(seed).resolved(), trace, &cost)?;
     let code = result.verdict.exit_code();
     if arguments.one_of_many {
         terminal.say(&Line::of(&result, &cost).to_json())?;

@@ -115,8 +115,46 @@ fn every_scenario_in_the_repository_is_good() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test of what was written")]
+fn an_explained_plan_is_a_scenario_and_the_same_run() {
+    let out = tempfile::tempdir().unwrap();
+    let plan = out.path().join("plan.toml");
+    let (out, plan) = (out.path().to_str().unwrap(), plan.to_str().unwrap());
+    // A chaos of echoes: hosts are killed and links cut, and no broker is needed.
+    let mut sets = vec!["--set", "chaos.window=\"storm\"", "--set", "chaos.every=\"exp(1s)\""];
+    sets.extend(["--set", "chaos.menu={ cut = 1, kill = 1, pause = 1 }", "--set", "chaos.swarm=false"]);
+    sets.extend(["--set", "swarm.hardware.link.latency=\"log(100us..5ms)\""]);
+    let with = |arguments: &[&'static str], more: &[&str]| {
+        let mut all: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
+        all.extend(sets.iter().map(|text| (*text).to_owned()));
+        all.extend(more.iter().map(|text| (*text).to_owned()));
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        simctl(&all)
+    };
+    let shown = with(&["explain", "scenarios/echo.toml", "--seed", "7"], &[]);
+    assert_eq!(shown.status.code(), Some(0), "{}", text(&shown.stderr));
+    let shown = text(&shown.stdout);
+    assert!(shown.starts_with("# The plan of seed 7: what `simctl run scenarios/echo.toml --seed 7 --set"), "{shown}");
+    assert!(shown.contains("within_budget = true, label = \"chaos-01-"), "{shown}");
+    let written = with(&["explain", "scenarios/echo.toml", "--seed", "7"], &["-o", plan]);
+    assert!(text(&written.stdout).ends_with(&format!("simctl run {plan} --seed 7\n")), "{}", text(&written.stdout));
+    let resolved = |text: &str| text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+    assert_eq!(resolved(&std::fs::read_to_string(plan).unwrap()), resolved(&shown));
+
+    let hash = |run: &Output| text(&run.stdout).split_once("--expect trace:").expect("a hash").1.trim().to_owned();
+    let drawn = with(&["run", "scenarios/echo.toml", "--seed", "7"], &["--out", out]);
+    let planned = simctl(&["run", plan, "--seed", "7", "--out", out]);
+    assert_eq!(hash(&drawn)[..8], hash(&planned)[..8], "{}{}", text(&drawn.stdout), text(&planned.stdout));
+    let over = simctl(&["explain", plan, "-o", plan]);
+    assert_eq!(over.status.code(), Some(2));
+    assert!(text(&over.stderr).contains("that is the scenario itself"), "{}", text(&over.stderr));
+}
+
+#[test]
 fn help_teaches_by_examples() {
-    for arguments in [&["--help"][..], &["run", "--help"], &["check", "--help"], &["list", "--help"]] {
+    for arguments in
+        [&["--help"][..], &["run", "--help"], &["check", "--help"], &["explain", "--help"], &["list", "--help"]]
+    {
         let said = text(&simctl(arguments).stdout);
         assert!(said.contains("Examples:\n  simctl "), "{said}");
     }
