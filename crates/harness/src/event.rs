@@ -74,6 +74,7 @@ pub fn is_milestone(what: &Observation) -> bool {
         | Observation::ProcessEnded { .. }
         | Observation::FaultBegan { .. }
         | Observation::FaultEnded { .. }
+        | Observation::DiskReplaced
         | Observation::BrokerRunning { .. }
         | Observation::BrokerFenced { .. }
         | Observation::BrokerStopped
@@ -114,6 +115,7 @@ pub fn describe(what: &Observation) -> String {
         },
         Observation::FaultBegan { what, .. } => what.clone(),
         Observation::FaultEnded { label } => format!("{label} ends"),
+        Observation::DiskReplaced => "disks replaced".to_owned(),
         Observation::BrokerRunning { epoch } => format!("unfenced, broker epoch {epoch}"),
         Observation::BrokerFenced { epoch } => format!("fenced, broker epoch {epoch}"),
         Observation::BrokerStopped => "stopped in good order".to_owned(),

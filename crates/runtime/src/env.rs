@@ -12,6 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::oneshot;
 
 use crate::disk::Disk;
+use crate::effect::{EffectPoint, Side};
 use crate::host::Host;
 use crate::net::{Address, Connection, Listener};
 use crate::observation::Observation;
@@ -142,6 +143,21 @@ impl Env {
         match self {
             Self::Os(_) => false,
             Self::Sim(host) => host.observed(),
+        }
+    }
+
+    /// The effect is carried out next. A world may end the process here: then this does not return. On the operating
+    /// system nothing happens.
+    pub fn before(&self, effect: EffectPoint) {
+        if let Self::Sim(host) = self {
+            host.at_effect(effect, Side::Before);
+        }
+    }
+
+    /// The effect has been carried out. As [`Env::before`].
+    pub fn after(&self, effect: EffectPoint) {
+        if let Self::Sim(host) = self {
+            host.at_effect(effect, Side::After);
         }
     }
 

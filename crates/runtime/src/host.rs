@@ -10,6 +10,7 @@ use protocol::{Monotonic, Now};
 use rand_chacha::ChaCha8Rng;
 
 use crate::disk::RawDisk;
+use crate::effect::{EffectPoint, Side};
 use crate::net::{Address, Connection, RawListener};
 use crate::observation::Observation;
 use crate::task::TaskHandle;
@@ -48,6 +49,9 @@ pub trait Host: Send + Sync + 'static {
 
     /// Something happened; stamped with time, host and cause.
     fn observe(&self, what: Observation);
+
+    /// A driver is between two effects of a machine. May end the process; then it does not return, but unwinds.
+    fn at_effect(&self, _effect: EffectPoint, _side: Side) {}
 
     /// This lane spent CPU time on `nanos` worth of work. The profile `ideal` ignores it.
     fn charge(&self, nanos: u64);

@@ -11,6 +11,7 @@
 
 pub mod cause;
 mod disk;
+pub mod effect;
 mod env;
 mod host;
 mod inbox;
@@ -21,6 +22,7 @@ mod task;
 mod timer;
 
 pub use disk::{Completion, DirEntry, Disk, DiskOp, DiskOutput, DiskResult, OpenFile, OpenMode, RawDisk};
+pub use effect::{EffectPoint, Side};
 pub use env::Env;
 pub use host::Host;
 pub use inbox::{Closed, Full, Inbox, Post, inbox};

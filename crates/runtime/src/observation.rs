@@ -60,6 +60,9 @@ pub enum Observation {
     /// A fault is over: the cut is healed, the host is up again.
     FaultEnded { label: String },
 
+    /// The disks of this host, which no process uses now, have other content: none, or a copy of another host's.
+    DiskReplaced,
+
     /// The broker serves: its session is unfenced.
     BrokerRunning { epoch: BrokerEpoch },
     /// The broker learnt that it is fenced.

@@ -121,19 +121,37 @@ fn every_select_is_biased_and_nothing_waits_on_a_watch() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-#[test]
-fn every_probe_of_the_table_stands_in_the_code() {
-    let mut named: Vec<String> = Vec::new();
+/// Names that stand in the code between `before` and a quote, but for the file that lists them.
+fn named(before: &str, table: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
     for (path, text) in sources(&root().join("crates")) {
-        if !path.ends_with("simctl/tests/tidy.rs") && !path.ends_with("probe/src/probes.rs") {
-            let names = text.split("sometimes!(\"").skip(1).filter_map(|rest| rest.split_once("\")"));
-            named.extend(names.map(|(name, _)| name.to_owned()));
+        if !path.ends_with("simctl/tests/tidy.rs")
+            && !path.ends_with(table)
+            && !path.components().any(|it| it.as_os_str() == "tests")
+        {
+            let names = text.split(before).skip(1).filter_map(|rest| rest.split_once('"'));
+            found.extend(names.map(|(name, _)| name.to_owned()));
         }
     }
-    // The other way round is the compiler's: a name without a row does not compile.
+    found
+}
+
+// The other way round is the compiler's in both: a name without a row does not compile.
+
+#[test]
+fn every_probe_of_the_table_stands_in_the_code() {
+    let named = named("sometimes!(\"", "probe/src/probes.rs");
     let unused: Vec<_> =
         probe::PROBES.iter().map(|probe| probe.name).filter(|name| !named.iter().any(|it| it == name)).collect();
     assert!(unused.is_empty(), "rows of `probe::PROBES` that no `sometimes!` counts: {unused:?}");
+}
+
+#[test]
+fn every_effect_of_the_table_is_carried_out_by_a_driver() {
+    let named = named("effect!(\"", "runtime/src/effect.rs");
+    let table = runtime::effect::EFFECTS.iter().map(|effect| effect.name);
+    let unused: Vec<_> = table.filter(|name| !named.iter().any(|it| it == name)).collect();
+    assert!(unused.is_empty(), "rows of `runtime::effect::EFFECTS` that no driver names: {unused:?}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::clock::{ClockSetting, HostClock};
 use crate::disk::{Device, DiskProfile};
 use crate::event::Event;
 use crate::executor::Node;
-use crate::fault::Faults;
+use crate::fault::{CrashPoint, Faults};
 use crate::heap::{Heap, Key, Scheduled};
 use crate::net::{HostNet, Net};
 use crate::streams::Streams;
@@ -116,6 +116,7 @@ pub(crate) enum Kind {
     Fault,
     Healed,
     PowerLoss,
+    Wiped,
 }
 
 /// The trace's host of what concerns no host.
@@ -179,6 +180,8 @@ pub(crate) struct HostState {
     pub net: HostNet,
     pub devices: BTreeMap<Arc<str>, Device>,
     pub paused: u32,
+    /// Effects at which a process of this host ends.
+    pub crash_points: Vec<CrashPoint>,
     /// Completions that wait for the process to go on.
     pub parked: Vec<(u64, Completion, DiskResult)>,
 }
@@ -187,6 +190,8 @@ pub(crate) struct RunningProcess {
     pub start: u32,
     pub node: Arc<Node>,
     pub alive: Arc<AtomicBool>,
+    /// Whether [`HostState::crash_points`] has any.
+    pub armed: Arc<AtomicBool>,
 }
 
 impl Inner {

@@ -7,7 +7,7 @@ use std::task::Waker;
 
 use protocol::{Monotonic, Now};
 use rand_chacha::ChaCha8Rng;
-use runtime::{Address, Connection, Host, Observation, RawDisk, RawListener, TaskHandle, TimerId};
+use runtime::{Address, Connection, EffectPoint, Host, Observation, RawDisk, RawListener, Side, TaskHandle, TimerId};
 
 use crate::clock::HostClock;
 use crate::disk::SimDisk;
@@ -22,6 +22,8 @@ pub(crate) struct Process {
     pub host: HostId,
     pub start: u32,
     pub alive: Arc<AtomicBool>,
+    /// Whether a `crash_at` waits for an effect of this process.
+    armed: Arc<AtomicBool>,
     node: Arc<Node>,
     clock: Arc<HostClock>,
     on_panic: Arc<Crash>,
@@ -32,13 +34,17 @@ impl Process {
         let start = running.start;
         let on_panic = Arc::new(Crash { world: world.clone(), host, start });
         let (alive, node) = (Arc::clone(&running.alive), Arc::clone(&running.node));
-        Arc::new(Self { world, host, start, alive, node, clock, on_panic })
+        let armed = Arc::clone(&running.armed);
+        Arc::new(Self { world, host, start, alive, armed, node, clock, on_panic })
     }
 
     pub fn is_alive(&self) -> bool {
         self.alive.load(Relaxed)
     }
 }
+
+/// What unwinds a task whose process has ended at an effect. No panic: no hook runs, nobody hears of it.
+struct EndedAtEffect;
 
 /// What an operation of a dead process gives.
 pub(crate) fn dead() -> io::Error {
@@ -110,6 +116,15 @@ impl Host for Process {
     fn observe(&self, what: Observation) {
         if self.is_alive() {
             self.world.observe(Some(self.host), what);
+        }
+    }
+
+    fn at_effect(&self, effect: EffectPoint, side: Side) {
+        if !self.armed.load(Relaxed) || !self.is_alive() {
+            return;
+        }
+        if self.world.with(|inner| inner.crashes_at(self.host, effect, side)) {
+            std::panic::resume_unwind(Box::new(EndedAtEffect));
         }
     }
 

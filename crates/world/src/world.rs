@@ -161,6 +161,7 @@ impl World {
                 net: crate::net::HostNet::default(),
                 devices: std::collections::BTreeMap::new(),
                 paused: 0,
+                crash_points: Vec::new(),
                 parked: Vec::new(),
             });
             host
@@ -188,7 +189,8 @@ impl World {
             assert!(state.process.is_none(), "a process runs on {} already", state.name);
             state.up = true;
             state.starts += 1;
-            let running = RunningProcess { start: state.starts, node, alive: Arc::new(AtomicBool::new(true)) };
+            let armed = Arc::new(AtomicBool::new(!state.crash_points.is_empty()));
+            let running = RunningProcess { start: state.starts, node, alive: Arc::new(AtomicBool::new(true)), armed };
             let process = Process::new(self.clone(), host, &running, Arc::clone(&state.clock));
             state.process = Some(running);
             let cause = Cause(inner.begin(Some(host), Kind::Started, 0));

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use runtime::{Side, effect};
 use world::{ClockFault, DiskFault, Drive, Fault, HostId, Link, Lose, NetworkFault, ProcessFault, ResetOf, VOCABULARY};
 
 const DOC: &str = include_str!("../../../docs/world.md");
@@ -30,10 +31,6 @@ fn the_table_and_the_vocabulary_agree() {
 
 /// Words of this issue that are still to come.
 const TO_COME: &[&str] = &[
-    "roll",
-    "crash_at",
-    "wipe",
-    "twin",
     "stall_disk",
     "read_error",
     "write_error",
@@ -106,11 +103,20 @@ fn process() -> impl Iterator<Item = Fault> {
         ProcessFault::Stop(host),
         ProcessFault::Pause(host),
         ProcessFault::PowerOff { hosts: vec![host], lose: Lose::Unsynced, torn_write: None },
+        ProcessFault::Roll(vec![host]),
+        ProcessFault::CrashAt { host, effect: effect!("quorum.persist"), side: Side::Before, nth: 1 },
+        ProcessFault::Wipe(host),
+        ProcessFault::Twin { of: host, on: HostId(1) },
     ];
     faults.into_iter().map(|fault| match fault {
-        ProcessFault::Kill(_) | ProcessFault::Stop(_) | ProcessFault::Pause(_) | ProcessFault::PowerOff { .. } => {
-            fault.into()
-        }
+        ProcessFault::Kill(_)
+        | ProcessFault::Stop(_)
+        | ProcessFault::Pause(_)
+        | ProcessFault::PowerOff { .. }
+        | ProcessFault::Roll(_)
+        | ProcessFault::CrashAt { .. }
+        | ProcessFault::Wipe(_)
+        | ProcessFault::Twin { .. } => fault.into(),
     })
 }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use metadata::controller::{self as machine, Effect, Effects, Event, Replies, Request, RequestId, Response, bootstrap};
 use metadata::{Controller, Sampling, configs};
 use protocol::{ErrorCode, MetadataRecord, Monotonic, Str, Uuid};
-use runtime::{Env, Inbox, Observation, Post, inbox};
+use runtime::{Env, Inbox, Observation, Post, effect, inbox};
 use tokio::sync::oneshot;
 
 use crate::Config;
@@ -194,6 +194,11 @@ impl Driver {
             self.machine.check_invariants();
         }
         for effect in std::mem::take(&mut self.effects) {
+            let point = match &effect {
+                Effect::Append { .. } => effect!("controller.append"),
+                Effect::Reply { .. } => effect!("controller.reply"),
+            };
+            self.env.before(point);
             match effect {
                 Effect::Append { ticket, epoch, base, records, replies } => {
                     self.changed |= records.iter().any(|record| !matches!(record, MetadataRecord::NoOp(_)));
@@ -206,6 +211,7 @@ impl Driver {
                 Effect::Reply { to, response, after } if after.is_none() => self.answer(to, response),
                 Effect::Reply { to, response, after } => self.replies.push(after, (to, response)),
             }
+            self.env.after(point);
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use protocol::{Chunks, NodeId};
 use raft::{Effect, Event, Quorum, Records, RequestId, Response, RoleName, View};
 use runtime::observation::QuorumRole;
-use runtime::{Env, Inbox, Observation};
+use runtime::{EffectPoint, Env, Inbox, Observation, effect};
 use storage::{Log, LogEvent, QuorumStateFile, Reading, Ticket};
 use tokio::sync::oneshot;
 
@@ -174,7 +174,10 @@ impl Driver {
 
     async fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
+            let point = point(&effect);
+            point.inspect(|point| self.env.before(*point));
             self.carry_out_one(effect).await;
+            point.inspect(|point| self.env.after(*point));
             if self.ended.is_some() {
                 return;
             }
@@ -398,6 +401,26 @@ impl Driver {
         self.env.observe(Observation::Fatal { why: why.clone() });
         self.ended = Some(Ended::Failed { why });
     }
+}
+
+/// What `crash_at` calls an effect; the end of the process by itself has no name.
+fn point(effect: &Effect) -> Option<EffectPoint> {
+    Some(match effect {
+        Effect::Persist(_) => effect!("quorum.persist"),
+        Effect::Truncate { .. } => effect!("quorum.truncate"),
+        Effect::AssignEpoch { .. } => effect!("quorum.assign_epoch"),
+        Effect::Append { .. } => effect!("quorum.append"),
+        Effect::AppendFetched { .. } => effect!("quorum.append_fetched"),
+        Effect::Flush { .. } => effect!("quorum.flush"),
+        Effect::Send { .. } => effect!("quorum.send"),
+        Effect::Reply { .. } => effect!("quorum.reply"),
+        Effect::Elected { .. } => effect!("quorum.elected"),
+        Effect::Lost { .. } => effect!("quorum.lost"),
+        Effect::Proposed { .. } => effect!("quorum.proposed"),
+        Effect::Refused { .. } => effect!("quorum.refused"),
+        Effect::Committed { .. } => effect!("quorum.committed"),
+        Effect::Fatal { .. } | Effect::Stopped => return None,
+    })
 }
 
 fn answer(reply: oneshot::Sender<Replied>, response: Response, records: Chunks) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use protocol::batch::Batch;
 use protocol::{Chunks, ErrorCode, LeaderEpoch, Monotonic, NodeId, Now, Offset, TopicIdPartition, TopicPartition};
 use replication::{AlterPartition, Effect, Effects, Event, Fired, LogFacts, Partition, Role, Token, View, WatchKind};
-use runtime::{Env, Observation, Post, observation};
+use runtime::{EffectPoint, Env, Observation, Post, effect, observation};
 use storage::{AppendError, Log, LogError, LogEvent, Ticket};
 
 use super::Lifecycle;
@@ -222,12 +222,19 @@ impl Hosted {
     }
 
     fn carry_out(&mut self, ctx: &mut Context, effect: Effect, incoming: Option<Incoming>) {
+        if matches!(effect, Effect::Append { .. }) && self.is_cutting() {
+            self.behind_cut.push_back((effect, incoming));
+            return;
+        }
+        let point = point(&effect);
+        ctx.env.before(point);
+        self.carry_out_now(ctx, effect, incoming);
+        ctx.env.after(point);
+    }
+
+    fn carry_out_now(&mut self, ctx: &mut Context, effect: Effect, incoming: Option<Incoming>) {
         match effect {
             Effect::Append { base, next, stamp, .. } => {
-                if self.is_cutting() {
-                    self.behind_cut.push_back((effect, incoming));
-                    return;
-                }
                 let assigned = match (incoming, stamp) {
                     (Some(Incoming::Produced(batch)), Some(epoch)) => self.log.append_as_leader(epoch, vec![batch]),
                     (Some(Incoming::Copied(bytes)), None) => self.log.append_as_follower(bytes, self.view.leader_epoch),
@@ -481,6 +488,21 @@ impl Hosted {
         let ticket = self.log.close();
         self.tickets.insert(ticket, Purpose::Close);
         self.settle(ctx);
+    }
+}
+
+/// What `crash_at` calls an effect.
+fn point(effect: &Effect) -> EffectPoint {
+    match effect {
+        Effect::Append { .. } => effect!("partition.append"),
+        Effect::Refuse { .. } => effect!("partition.refuse"),
+        Effect::AssignEpoch { .. } => effect!("partition.assign_epoch"),
+        Effect::Truncate { .. } => effect!("partition.truncate"),
+        Effect::Restart { .. } => effect!("partition.restart"),
+        Effect::RaiseLogStart { .. } => effect!("partition.raise_log_start"),
+        Effect::AlterPartition(_) => effect!("partition.alter_partition"),
+        Effect::Fire { .. } => effect!("partition.fire"),
+        Effect::Mistrust { .. } => effect!("partition.mistrust"),
     }
 }
 

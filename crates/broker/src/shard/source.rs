@@ -12,7 +12,7 @@ use replication::{
     Answer, BatchFacts, Diverging, FetchPart, FetchPosition, Fetched, Fetcher, FetcherConfig, FetcherEffect,
     FetcherEvent,
 };
-use runtime::{Address, Env, Post};
+use runtime::{Address, Env, Post, effect};
 use transport::client::{Channel, ChannelOptions, ClientOptions, RpcError};
 
 use super::message::ShardMessage;
@@ -99,10 +99,16 @@ impl Source {
                     }
                     continue;
                 };
+                let point = match &effect {
+                    FetcherEffect::Send(_) => effect!("fetcher.send"),
+                    FetcherEffect::AskRange(_) => effect!("fetcher.ask_range"),
+                };
+                asker.env.before(point);
                 match effect {
                     FetcherEffect::Send(parts) => self.send(asker, &channel, &parts),
                     FetcherEffect::AskRange(part) => self.ask_range(asker, &channel, part),
                 }
+                asker.env.after(point);
             }
         }
     }

@@ -190,6 +190,27 @@ impl Device {
         (time, self.slowed.last().map(|(fault, _)| *fault))
     }
 
+    /// Another drive takes its place: as fast, with the same faults, and empty.
+    pub fn wipe(&mut self) {
+        self.names = Names::default();
+        self.files.clear();
+        self.handles += 1;
+        self.boot += 1;
+    }
+
+    /// Puts a file there, durable.
+    pub fn put(&mut self, now: u64, path: &str, content: Chunks) {
+        let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
+        self.create_dir(now, dir).expect("the path of a file that is somewhere");
+        let id = self.open(now, path, OpenMode::CreateNew).expect("an empty disk has no such file");
+        let file = self.file(id);
+        file.handles -= 1;
+        file.append(content);
+        file.layers.clear();
+        let old = self.names.settle();
+        self.forget(old);
+    }
+
     /// Every file, as a process would read it.
     pub fn contents(&self) -> BTreeMap<String, Chunks> {
         let read = |id: u64| self.files.get(&id).map(|file| file.read(0, file.len)).unwrap_or_default();

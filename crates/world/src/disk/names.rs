@@ -206,6 +206,11 @@ impl Names {
         self.retire(|change| change.ticket.is_some_and(|sealed| sealed <= ticket))
     }
 
+    /// All of it is durable now; the files that its changes had kept.
+    pub fn settle(&mut self) -> Vec<u64> {
+        self.retire(|_| true)
+    }
+
     /// What has been written back by itself; the files that its changes had kept.
     pub fn take_old(&mut self, now: u64) -> Vec<u64> {
         if self.pending.first().is_none_or(|change| change.at + WRITE_BACK > now) {

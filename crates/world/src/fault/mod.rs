@@ -12,6 +12,7 @@ mod vocabulary;
 
 use runtime::{Observation, cause::Cause};
 
+pub(crate) use self::process::CrashPoint;
 pub use self::{
     clock::ClockFault,
     disk::{DiskFault, Drive},
@@ -145,6 +146,11 @@ impl World {
             inner.count_readings();
             inner.faults.all.clone()
         })
+    }
+
+    /// Counts effects of a fault that is carried out from outside.
+    pub fn count_hits(&self, id: FaultId, hits: u64) {
+        self.with(|inner| (0..hits).for_each(|_| inner.faults.hit(id)));
     }
 
     /// One fault.
