@@ -47,6 +47,8 @@ pub struct FaultSpan {
     pub hosts: Vec<String>,
     /// How many partitions lost their leader by it.
     pub partitions: u64,
+    /// How often it had an effect, as the world counts: 0 means that it did not matter.
+    pub hits: u64,
 }
 
 /// The state of the cluster from this moment on.

@@ -55,6 +55,7 @@ fn windows() -> Vec<Window> {
 
 fn fault() -> FaultSpan {
     FaultSpan {
+        hits: 1,
         label: "kill-leader".into(),
         kind: "kill".into(),
         what: "kill b2".into(),

@@ -229,6 +229,7 @@ fn faults(result: &RunResult) -> Vec<u8> {
         "rate_dip_pct",
         "records_delayed",
         "errors",
+        "hits",
     ];
     csv(
         &head,
@@ -246,6 +247,7 @@ fn faults(result: &RunResult) -> Vec<u8> {
                 format!("{:.2}", row.dip_bp as f64 / 100.0),
                 row.delayed.to_string(),
                 row.errors.to_string(),
+                row.span.hits.to_string(),
             ]
         }),
     )

@@ -245,7 +245,7 @@ fn faults(out: &mut String, result: &RunResult) {
         return;
     }
     let rows: Vec<Vec<String>> = result.measured.faults.iter().map(fault_cells).collect();
-    table(out, &["fault", "at", "what", "unavailable", "recovered", "dip", "late records"], &rows, 3);
+    table(out, &["fault", "at", "what", "hits", "unavailable", "recovered", "dip", "late records"], &rows, 3);
     for row in &result.measured.faults {
         if row.span.what.chars().count() > WHAT_WIDTH {
             for line in wrap(&format!("  {} = ", row.span.label), &words_of(&row.span.what), " ", WIDTH) {
@@ -253,10 +253,17 @@ fn faults(out: &mut String, result: &RunResult) {
             }
         }
     }
+    let idle: Vec<String> =
+        result.measured.faults.iter().filter(|row| row.span.hits == 0).map(|row| row.span.label.clone()).collect();
+    if !idle.is_empty() {
+        for line in wrap("  without effect: ", &idle, ", ", WIDTH) {
+            push(out, &line);
+        }
+    }
     out.push('\n');
 }
 
-const WHAT_WIDTH: usize = 34;
+const WHAT_WIDTH: usize = 28;
 
 fn words_of(text: &str) -> Vec<String> {
     text.split(' ').map(str::to_owned).collect()
@@ -272,6 +279,7 @@ fn fault_cells(row: &FaultRow) -> Vec<String> {
         row.span.label.clone(),
         seconds(row.span.start_ns),
         what,
+        count(row.span.hits),
         duration(row.unavailable_ns),
         row.recover_ns.map_or("-".to_owned(), duration),
         format!("{:.0} %", row.dip_bp as f64 / 100.0),

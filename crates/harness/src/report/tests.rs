@@ -23,6 +23,7 @@ pub(crate) fn result() -> RunResult {
         end_ns: end,
         hosts: vec!["b2".into()],
         partitions: 1,
+        hits: if label == "cut" { 0 } else { 1 },
     };
     let faults = [
         fault("kill-leader", "kill b2 (led 1/2)", 10 * S, 15 * S),

@@ -236,7 +236,7 @@ async fn live(
         .map(|counters| counters.requests.saturating_sub(counters.retries))
         .sum();
 
-    let faults = std::mem::take(&mut driver.faults);
+    let faults = driver.take_faults();
     let windows = std::mem::take(&mut driver.windows);
     let mut watch = lock();
     let history = recorder.take();

@@ -200,6 +200,8 @@ impl<'a> Driver<'a> {
                 continue;
             }
             if let Some(id) = self.cluster.id(&host) {
+                // No fault of the world: what it did is counted here.
+                self.faults[index].hits += 1;
                 self.world.stop(id, Stop::Exit);
             }
         }
@@ -260,6 +262,7 @@ impl<'a> Driver<'a> {
             end_ns: u64::MAX,
             hosts: involved,
             partitions: led.0 as u64,
+            hits: 0,
         });
     }
 
@@ -301,6 +304,15 @@ impl<'a> Driver<'a> {
                 self.end(index);
             }
         }
+    }
+
+    /// The faults as they happened, each with the number of its effects so far.
+    pub fn take_faults(&mut self) -> Vec<FaultSpan> {
+        let reports = self.world.faults();
+        for (span, active) in self.faults.iter_mut().zip(&self.active) {
+            span.hits += active.ids.iter().map(|id| reports[id.0 as usize].hits).sum::<u64>();
+        }
+        std::mem::take(&mut self.faults)
     }
 
     /// Ends every fault and starts every host that is down. Returns once nothing is stopping any more.
