@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
     about = "Runs a Kafka-protocol cluster in a simulated world, hurts it, and judges every promise",
     after_help = "Examples:
   simctl run scenarios/leader-failover.toml --seed 42   the main job
+  simctl sweep scenarios/swarm.toml --seeds 1..301      many seeds, a table of them, what they never reached
   simctl run scenarios/kip-101.toml --plant trunc_to_hw watch a historical bug lose a record
   simctl check scenarios/*.toml                         is every scenario file good?
   simctl explain scenarios/swarm.toml --seed 7          what does this seed build, and which faults strike?
@@ -19,7 +20,9 @@ use clap::{Args, Parser, Subcommand};
 
 Exit codes:
   0 all judged, all held   1 a promise was broken or a broker crashed   2 bad usage or scenario, nothing ran
-  3 safe, but an objective was missed   4 inconclusive   5 same seed, other trace   70 bug of simctl",
+  3 safe, but an objective was missed   4 inconclusive   5 same seed, other trace
+  70 bug of simctl, or a run that did not end   130 interrupted
+  Several runs end with the worst of theirs: 70 before 5, 1, 4, 3, 0.",
     arg_required_else_help = true
 )]
 pub struct Cli {
@@ -33,6 +36,8 @@ pub struct Cli {
 pub enum Command {
     /// Run scenarios: build the cluster, make the weather, judge the promises
     Run(RunArguments),
+    /// Run scenarios with many seeds, a process each, and count what came of them
+    Sweep(SweepArguments),
     /// Read scenario files and tell everything that is wrong with them; run nothing
     Check(CheckArguments),
     /// Print a scenario with every default spelt out, or the plan that a seed makes of it
@@ -61,6 +66,46 @@ fn seeds(text: &str) -> Result<Seeds, String> {
     }
 }
 
+/// A share in millionths: `5%` or `0.05`.
+fn share(text: &str) -> Result<u64, String> {
+    let (number, scale) = match text.trim().strip_suffix('%') {
+        Some(number) => (number.trim(), 10_000.0),
+        None => (text.trim(), 1_000_000.0),
+    };
+    match number.parse::<f64>() {
+        Ok(value) if (0.0..=1_000_000.0).contains(&(value * scale)) => Ok((value * scale).round() as u64),
+        _ => Err("a share is from 0% to 100%, like 5%".to_owned()),
+    }
+}
+
+/// At most so many; nothing: no limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AtMost(pub Option<usize>);
+
+fn at_most(text: &str) -> Result<AtMost, String> {
+    match (text, text.parse::<usize>()) {
+        ("all", _) => Ok(AtMost(None)),
+        (_, Ok(number)) if number > 0 => Ok(AtMost(Some(number))),
+        _ => Err("a number from 1 on, or `all`".to_owned()),
+    }
+}
+
+/// A time in ns: `90s`, `2m`.
+fn time(text: &str) -> Result<u64, String> {
+    match harness::scenario::units::duration(text) {
+        Ok(nanos) if nanos > 0 => Ok(nanos),
+        Ok(_) => Err("a time longer than 0, like 90s".to_owned()),
+        Err(why) => Err(why.title),
+    }
+}
+
+/// Events by their numbers.
+fn window(text: &str) -> Result<std::ops::Range<u64>, String> {
+    let (from, to) = text.split_once("..").ok_or("the form is A..B")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
+    Ok(number(from)?..number(to)?)
+}
+
 fn trace_prefix(text: &str) -> Result<String, String> {
     let digits = text.strip_prefix("trace:").unwrap_or(text).to_lowercase();
     if digits.len() < 8 || digits.len() > 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -83,6 +128,7 @@ fn set(text: &str) -> Result<String, String> {
   simctl run scenarios/leader-failover.toml --seed 42          the same run, each time, to the last bit
   simctl run scenarios/leader-failover.toml --seed 1..51       fifty seeds, one process each; ends with the worst
   simctl run FILE --seed 42 --expect trace:9c3f81d2            exit 5 if it is not the same run
+  simctl run FILE --seed 42 --twice                            run it again; if they differ, say in which event
   simctl run FILE --set load.writers.rate=4k/s                 change one thing
   simctl run FILE --plant trunc_to_hw                          put a historical bug in
   simctl run FILE --seed 7 --trace=b2,world                    also write trace.jsonl, of these hosts
@@ -107,6 +153,12 @@ pub struct RunArguments {
     /// Put a historical bug in; `simctl list --plants` names them
     #[arg(long, value_name = "NAME")]
     pub plant: Option<String>,
+    /// Run each seed twice; if the traces differ, name the first event in which they do
+    #[arg(long)]
+    pub twice: bool,
+    /// With several runs or --twice: end one that takes more CPU time (or 5x as much wall time)
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "5m")]
+    pub timeout: u64,
     /// Write every event to trace.jsonl, or those of some hosts: --trace=b2,world
     #[arg(long, value_name = "HOSTS", num_args = 0..=1, require_equals = true, default_missing_value = "", value_delimiter = ',')]
     pub trace: Option<Vec<String>>,
@@ -119,6 +171,69 @@ pub struct RunArguments {
     /// For `simctl` itself: this is one run of many; the result goes to standard output as one line of JSON
     #[arg(long, hide = true)]
     pub one_of_many: bool,
+    /// For `simctl` itself: write the folder of this one of many even if it passes
+    #[arg(long, hide = true)]
+    pub keep: bool,
+    /// For `simctl` itself: begin on a heap of holes, so that addresses come in another order
+    #[arg(long, hide = true)]
+    pub second: bool,
+    /// For `simctl` itself: tell all checkpoints, and the events of these numbers
+    #[arg(long, hide = true, value_parser = window)]
+    pub window: Option<std::ops::Range<u64>>,
+}
+
+/// `simctl sweep`.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  simctl sweep scenarios/swarm.toml --seeds 1..3001             three thousand seeds, on all cores
+  simctl sweep scenarios/*.toml --seeds 1..51 --max-fail all    fifty of each, whatever fails
+  simctl sweep FILE --seeds 1..201 --double-run 100%            is it deterministic?
+  simctl sweep FILE --seeds 1..51 --plant trunc_to_hw           how many seeds find a historical bug?
+
+Each seed that does not pass is told at once, with the command that repeats it; its report is in
+results/runs/SCENARIO/SEED/. All seeds are rows of results/runs/SCENARIO/sweep.csv. At the end: what
+failed how often, which faults had an effect, which branches of the code were never reached, what it cost.")]
+pub struct SweepArguments {
+    /// Scenario files
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The seeds: from A up to, and without, B
+    #[arg(long, value_name = "A..B", value_parser = seeds)]
+    pub seeds: Seeds,
+    /// How many run at a time; as many as there are cores if not given
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub jobs: Option<usize>,
+    /// Where reports and tables go
+    #[arg(long, value_name = "DIR", default_value = "results/runs")]
+    pub out: PathBuf,
+    /// Begin no more runs after so many that did not pass
+    #[arg(long, value_name = "N|all", value_parser = at_most, default_value = "20")]
+    pub max_fail: AtMost,
+    /// The share of the seeds that runs twice, to compare the traces
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0%")]
+    pub double_run: u64,
+    /// Put a historical bug in; `simctl list --plants` names them
+    #[arg(long, value_name = "NAME")]
+    pub plant: Option<String>,
+    /// Put a value over the scenario's, by its path
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = set)]
+    pub sets: Vec<String>,
+    /// End a run that takes more CPU time than this (or 5x as much wall time); it counts as hung
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "5m")]
+    pub timeout: u64,
+    /// Write the folders of runs that pass, too
+    #[arg(long)]
+    pub keep: bool,
+    /// Also a line for each seed that passes
+    #[arg(short, long, conflicts_with = "quiet")]
+    pub verbose: bool,
+    /// No head line
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse::<usize>().ok().filter(|number| *number > 0).ok_or_else(|| "a number from 1 on".to_owned())
 }
 
 /// `simctl check`.
@@ -198,6 +313,19 @@ mod tests {
         assert_eq!(seeds("1..51"), Ok(Seeds::Range(1, 51)));
         assert!(seeds("5..5").is_err());
         assert!(seeds("x").is_err());
+    }
+
+    #[test]
+    fn shares_and_limits_are_read_as_people_write_them() {
+        assert_eq!(share("5%"), Ok(50_000));
+        assert_eq!(share("0.05"), Ok(50_000));
+        assert_eq!(share("100 %"), Ok(1_000_000));
+        assert!(share("101%").is_err() && share("-1%").is_err() && share("x").is_err());
+        assert_eq!(at_most("all"), Ok(AtMost(None)));
+        assert_eq!(at_most("20"), Ok(AtMost(Some(20))));
+        assert!(at_most("0").is_err());
+        assert_eq!(time("90s"), Ok(90_000_000_000));
+        assert!(time("0s").is_err() && time("soon").is_err());
     }
 
     #[test]

@@ -24,6 +24,43 @@ impl Meter {
     }
 }
 
+/// The wall's clock, from now on.
+pub struct Stopwatch {
+    #[expect(clippy::disallowed_types, reason = "wall time is what this measures")]
+    started: std::time::Instant,
+}
+
+impl Stopwatch {
+    /// Starts it.
+    #[expect(clippy::disallowed_types, reason = "wall time is what this measures")]
+    pub fn start() -> Self {
+        Self { started: std::time::Instant::now() }
+    }
+
+    /// Seconds since.
+    pub fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+}
+
+/// CPU seconds of another process; nothing where the kernel does not tell.
+pub fn cpu_s_of(process: u32) -> Option<f64> {
+    ticks(&read(&format!("/proc/{process}/stat")), 11)
+}
+
+/// CPU seconds of all processes that this one started and waited for; 0 where the kernel does not tell.
+pub fn children_cpu_s() -> f64 {
+    ticks(&read("/proc/self/stat"), 13).unwrap_or(0.0)
+}
+
+/// The sum of two fields of `/proc/PID/stat` in seconds, counted from behind the name, which may hold blanks.
+fn ticks(stat: &str, first: usize) -> Option<f64> {
+    let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+    let field = |index: usize| fields.get(index)?.parse::<u64>().ok();
+    // The kernel's unit for user space is 10 ms, on every machine that Linux runs on.
+    Some((field(first)? + field(first + 1)?) as f64 / 100.0)
+}
+
 #[expect(clippy::disallowed_methods, reason = "the kernel's account of this process")]
 fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(path)).unwrap_or_default()
@@ -37,11 +74,8 @@ fn cpu_s() -> f64 {
     {
         return nanos as f64 / 1e9;
     }
-    // User and system time are fields 14 and 15, in hundredths of a second; the name before them may hold blanks.
-    let stat = read("/proc/self/stat");
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-    (ticks(11) + ticks(12)) as f64 / 100.0
+    // User and system time are fields 14 and 15.
+    ticks(&read("/proc/self/stat"), 11).unwrap_or(0.0)
 }
 
 /// The most memory this process had, bytes; 0 where the kernel does not tell.
@@ -57,5 +91,18 @@ pub fn build() -> Build {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: env!("WAVETANK_COMMIT").to_owned(),
         profile: env!("WAVETANK_PROFILE").to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_account_is_read_behind_the_name() {
+        let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 100 0 0 0 150 50 1200 34 20 0 1";
+        assert_eq!(ticks(stat, 11), Some(2.0));
+        assert_eq!(ticks(stat, 13), Some(12.34));
+        assert_eq!(ticks("", 11), None);
     }
 }

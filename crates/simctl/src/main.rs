@@ -4,10 +4,13 @@
 //! that touches files, terminals and the real clock is here, so that `harness` stays a function of scenario and seed.
 
 mod check;
+mod child;
 mod cli;
+mod divergence;
 mod explain;
 mod folder;
 mod interrupt;
+mod line;
 mod list;
 mod load;
 mod machine;
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let mut terminal = Terminal::new();
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match cli.command {
         Command::Run(arguments) => run::run(&arguments, &mut terminal),
+        Command::Sweep(arguments) => sweep::sweep(&arguments, &mut terminal),
         Command::Check(arguments) => check::check(&arguments, &mut terminal),
         Command::Explain(arguments) => explain::explain(&arguments, &mut terminal),
         Command::List(arguments) => list::list(&arguments, &mut terminal),

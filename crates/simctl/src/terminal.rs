@@ -46,14 +46,14 @@ impl Terminal {
         self.live
     }
 
-    /// A result.
+    /// A result. The error says that it is the output that failed, not a run.
     pub fn say(&mut self, text: &str) -> io::Result<()> {
         self.clear();
-        self.out.write_all(text.as_bytes())?;
-        if !text.ends_with('\n') {
-            self.out.write_all(b"\n")?;
-        }
-        self.out.flush()
+        let end: &[u8] = if text.ends_with('\n') { b"" } else { b"\n" };
+        let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.write_all(end));
+        written.and_then(|()| self.out.flush()).map_err(|error| {
+            io::Error::new(error.kind(), format!("results could not be written to standard output: {error}"))
+        })
     }
 
     /// A problem. What cannot be shown is not worth ending for.

@@ -80,6 +80,89 @@ fn several_seeds_are_several_processes_and_one_summary() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test of what was written")]
+fn a_sweep_counts_verdicts_faults_and_branches_and_keeps_a_row_a_seed() {
+    let out = tempfile::tempdir().unwrap();
+    let folder = out.path().to_str().unwrap();
+    let run = simctl(&[
+        "sweep",
+        "scenarios/echo.toml",
+        "--seeds",
+        "1..5",
+        "--double-run",
+        "50%",
+        "--jobs",
+        "2",
+        "--out",
+        folder,
+    ]);
+    let said = text(&run.stdout);
+    assert_eq!(run.status.code(), Some(0), "{said}{}", text(&run.stderr));
+    assert!(
+        said.starts_with("sweep echo  seeds 1..5  2 at a time  50% of the seeds twice\n4 runs: 4 passed"),
+        "{said}"
+    );
+    for words in ["(2 run twice)", "kill 4", "never began: ", "seeds per core-minute", "\nPASS\n"] {
+        assert!(said.contains(words), "no `{words}` in\n{said}");
+    }
+    assert!(said.ends_with("again  simctl sweep scenarios/echo.toml --seeds 1..5 --double-run 50%\n"), "{said}");
+    assert!(said.lines().all(|line| line.chars().count() <= 100 || line.starts_with("table")), "{said}");
+    let table = std::fs::read_to_string(out.path().join("echo/sweep.csv")).unwrap();
+    let seeds: Vec<&str> = table.lines().skip(1).map(|row| row.split(',').next().unwrap()).collect();
+    assert_eq!(seeds, ["1", "2", "3", "4"], "in order, whatever ended first");
+    assert!(table.starts_with("seed,verdict,signature,trace_hash,"), "{table}");
+    assert!(!out.path().join("echo/1").exists(), "a run that passes leaves no folder");
+}
+
+#[test]
+fn a_seed_that_fails_is_told_with_its_command_and_has_its_report() {
+    let out = tempfile::tempdir().unwrap();
+    let folder = out.path().to_str().unwrap();
+    let run = simctl(&[
+        "sweep",
+        "scenarios/echo.toml",
+        "--seeds",
+        "1..9",
+        "--max-fail",
+        "1",
+        "--jobs",
+        "1",
+        "--out",
+        folder,
+        "--set",
+        "expect.slo=[\"echo.p99 in steady <= 1us\"]",
+    ]);
+    let said = text(&run.stdout);
+    assert_eq!(run.status.code(), Some(3), "{said}{}", text(&run.stderr));
+    assert!(said.contains("\n    repro  simctl run scenarios/echo.toml --seed 1 --set "), "{said}");
+    assert!(said.contains("stopped after 1 that did not pass (--max-fail); "), "{said}");
+    assert!(out.path().join("echo/1/summary.txt").exists(), "{said}");
+}
+
+#[test]
+fn a_run_that_does_not_end_is_killed_and_told() {
+    let out = tempfile::tempdir().unwrap();
+    let folder = out.path().to_str().unwrap();
+    let run = simctl(&["sweep", "scenarios/echo.toml", "--seeds", "1..2", "--timeout", "1ns", "--out", folder]);
+    let said = text(&run.stdout);
+    // A run that ends before anybody looks has not hung: nothing here depends on the machine's speed.
+    assert!(matches!(run.status.code(), Some(0 | 70)), "{said}{}", text(&run.stderr));
+    if run.status.code() == Some(70) {
+        assert!(said.contains("HUNG") && said.contains("killed") && said.contains("repro  simctl run"), "{said}");
+    }
+}
+
+#[test]
+fn a_run_twice_says_that_it_is_the_same() {
+    let out = tempfile::tempdir().unwrap();
+    let folder = out.path().to_str().unwrap();
+    let run = simctl(&["run", "scenarios/echo.toml", "--seed", "7", "--twice", "-q", "--out", folder]);
+    let said = text(&run.stdout);
+    assert_eq!(run.status.code(), Some(0), "{said}{}", text(&run.stderr));
+    assert!(said.contains("twice  the second run, in another process, has the same trace"), "{said}");
+}
+
+#[test]
 #[expect(clippy::disallowed_methods, reason = "a test writes what it lets the program read")]
 fn what_cannot_be_run_ends_with_2_and_says_why() {
     let folder = tempfile::tempdir().unwrap();
@@ -152,9 +235,8 @@ fn an_explained_plan_is_a_scenario_and_the_same_run() {
 
 #[test]
 fn help_teaches_by_examples() {
-    for arguments in
-        [&["--help"][..], &["run", "--help"], &["check", "--help"], &["explain", "--help"], &["list", "--help"]]
-    {
+    for command in ["run", "sweep", "check", "explain", "list", ""] {
+        let arguments: &[&str] = if command.is_empty() { &["--help"] } else { &[command, "--help"] };
         let said = text(&simctl(arguments).stdout);
         assert!(said.contains("Examples:\n  simctl "), "{said}");
     }

@@ -171,6 +171,8 @@ pub struct Measured {
     pub faults: Vec<FaultRow>,
     /// Every bin of 250 ms.
     pub bins: Vec<Bin>,
+    /// From the intended send to the outcome, of everything that was intended in a measured phase.
+    pub overall: Latency,
 }
 
 /// What is measured.
@@ -201,7 +203,18 @@ pub fn measure(input: &Input<'_>) -> Measured {
         }
     }
     let faults = input.faults.iter().enumerate().map(|(index, _)| gaps::fault_row(input, index, &series)).collect();
-    Measured { phases, faults, bins: series.bins }
+    Measured { phases, faults, bins: series.bins, overall: overall(input) }
+}
+
+fn overall(input: &Input<'_>) -> Latency {
+    let measured =
+        |at: u64| input.windows.iter().any(|window| window.measured && (window.start_ns..window.end_ns).contains(&at));
+    let mut latency = Recorder::default();
+    for send in input.history.sends.iter().filter(|send| measured(send.intended_ns)) {
+        let (end, censored) = ended(send, input.end_ns);
+        latency.add(end - send.intended_ns, censored);
+    }
+    latency.summary()
 }
 
 /// When each send's record first arrived at a consumer, ns; `u64::MAX` if it never did.

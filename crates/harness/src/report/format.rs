@@ -73,7 +73,7 @@ pub(super) fn sparkline(values: &[f64], width: usize) -> String {
 }
 
 /// Puts words into lines of at most `width` columns, the first behind `head`, the others indented by its width.
-pub(super) fn wrap(head: &str, words: &[String], separator: &str, width: usize) -> Vec<String> {
+pub fn wrap(head: &str, words: &[String], separator: &str, width: usize) -> Vec<String> {
     let indent = " ".repeat(head.chars().count());
     let mut lines = vec![head.to_owned()];
     let mut empty = true;

@@ -17,7 +17,7 @@ use crate::event::{Stamped, StoryLine, is_milestone, partition_of};
 use crate::measure::{Measured, Window};
 
 pub use files::{env_json, files, trace_line};
-pub use format::{bytes, count, duration, rate};
+pub use format::{bytes, count, duration, rate, wrap};
 pub use terminal::{Style, closing, story_time, summary};
 
 /// How a run is judged, worst last but for what only the command line can find.

@@ -35,6 +35,7 @@ use crate::report::{Bound, Build, CheckOutcome, Crash, ReachRow, RunResult, SloV
 use crate::scenario::{Scenario, Work};
 
 pub use watch::TraceOf;
+pub use world::CHECKPOINT_EVERY;
 
 /// How a scenario is run.
 #[derive(Clone, Debug)]
