@@ -6,6 +6,7 @@
 //! every partition.
 
 mod brokers;
+pub mod budget;
 pub mod cluster;
 mod echo;
 mod ends;
