@@ -211,6 +211,21 @@ pub struct Crash {
     pub message: String,
 }
 
+/// A fault of a random plan that did not happen.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct SkippedRow {
+    /// Its label.
+    pub label: String,
+    /// What it would have been, hosts resolved: `power_off b2`.
+    pub what: String,
+    /// When, ns.
+    pub at_ns: u64,
+    /// `budget`, `concurrent` or `nobody`.
+    pub reason: String,
+    /// The reason in full.
+    pub why: String,
+}
+
 /// Records lost in a power failure.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct LossRow {
@@ -293,6 +308,8 @@ pub struct RunResult {
     pub bound: Option<Bound>,
     /// Processes that panicked or gave up.
     pub crashes: Vec<Crash>,
+    /// Faults of a random plan that did not happen.
+    pub skipped: Vec<SkippedRow>,
     /// Records lost in power failures.
     pub losses: Vec<LossRow>,
     /// Branches worth reaching, with how often they were.

@@ -49,6 +49,7 @@ pub fn summary(result: &RunResult, style: Style) -> String {
     head(&mut out, result, style);
     phases(&mut out, result, style);
     faults(&mut out, result);
+    skipped(&mut out, result, style);
     sparklines(&mut out, result);
     if let Some((check, violation)) = result.violation() {
         out.push('\n');
@@ -258,6 +259,31 @@ fn faults(out: &mut String, result: &RunResult) {
     if !idle.is_empty() {
         for line in wrap("  without effect: ", &idle, ", ", WIDTH) {
             push(out, &line);
+        }
+    }
+    out.push('\n');
+}
+
+/// Faults of a random plan that were left out, counted by reason; each of them if wanted.
+fn skipped(out: &mut String, result: &RunResult, style: Style) {
+    if result.skipped.is_empty() {
+        return;
+    }
+    let count = |reason: &str| result.skipped.iter().filter(|row| row.reason == reason).count();
+    let reasons = [("budget", "budget"), ("concurrent", "too many at once"), ("nobody", "nobody to hit")];
+    let words: Vec<String> = reasons
+        .iter()
+        .map(|(reason, shown)| (count(reason), shown))
+        .filter(|(times, _)| *times > 0)
+        .map(|(times, shown)| format!("{times} {shown}"))
+        .collect();
+    push(out, &format!("  left out {} planned faults: {}", result.skipped.len(), words.join(", ")));
+    if style.verbose {
+        for row in &result.skipped {
+            let head = format!("    {:>9}  {} ", story_time(row.at_ns), row.label);
+            for line in wrap(&head, &words_of(&format!("{} — {}: {}", row.what, row.reason, row.why)), " ", WIDTH) {
+                push(out, &style.dim(&line));
+            }
         }
     }
     out.push('\n');

@@ -103,6 +103,7 @@ pub(crate) fn result() -> RunResult {
             ],
         }),
         crashes: Vec::new(),
+        skipped: Vec::new(),
         losses: Vec::new(),
         sometimes: vec![("isr_shrunk".into(), 2)],
     }

@@ -16,6 +16,8 @@ use crate::measure::Gauge;
 use crate::report::Crash;
 use crate::scenario::{Reach, ReachKind};
 
+use super::budget::Budget;
+
 /// A partition as the controller committed it last.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PartitionState {
@@ -64,6 +66,8 @@ pub struct Watch {
     hosts: BTreeMap<u32, (Arc<str>, NodeId)>,
     world_name: Arc<str>,
     checkers: Vec<Box<dyn Checker>>,
+    /// What faults may still do.
+    pub budget: Budget,
     /// Every partition that the controller has committed.
     pub partitions: BTreeMap<TopicPartition, PartitionState>,
     /// The quorum's leader with the highest epoch seen.
@@ -102,12 +106,13 @@ pub struct Watch {
 
 impl Watch {
     /// A watch over a cluster. `hosts` are added as they are made.
-    pub fn new(checkers: Vec<Box<dyn Checker>>, reach: &[Reach], trace: Option<TraceOf>) -> Self {
+    pub fn new(checkers: Vec<Box<dyn Checker>>, budget: Budget, reach: &[Reach], trace: Option<TraceOf>) -> Self {
         Self {
             next_id: 0,
             hosts: BTreeMap::new(),
             world_name: Arc::from("world"),
             checkers,
+            budget,
             partitions: BTreeMap::new(),
             controller: None,
             unfenced: BTreeMap::new(),
@@ -186,6 +191,7 @@ impl Watch {
         let Cause(cause) = event.cause;
         let stamped = Stamped { id: event.id, at_ns: event.at.0, host, node, cause, what: event.what.clone() };
         self.follow(&stamped);
+        self.budget.observe(&stamped);
         for checker in &mut self.checkers {
             checker.observe(&stamped);
         }

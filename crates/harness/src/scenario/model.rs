@@ -57,7 +57,7 @@ pub enum Timers {
 }
 
 /// `[cluster]`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Cluster {
     /// `brokers`: b1..bn.
     pub brokers: u32,

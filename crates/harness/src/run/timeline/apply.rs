@@ -27,7 +27,7 @@ impl Driver<'_> {
             Action::Heal(_) => Vec::new(),
         };
         let ids = faults.into_iter().map(|fault| self.world.apply_as(line.label.clone(), fault)).collect();
-        Active { ids, down, ended: false }
+        Active { ids, down, ended: false, counted: false }
     }
 
     fn network(&self, action: &NetworkAction, line: &FaultLine, hosts: &[String], links: Option<&Sides>) -> Vec<Fault> {

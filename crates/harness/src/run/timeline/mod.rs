@@ -13,8 +13,10 @@ use runtime::Observation;
 use world::{FaultId, Stop, Time, World};
 
 use crate::measure::{FaultSpan, Window};
+use crate::report::SkippedRow;
 use crate::scenario::{Action, At, FaultLine, Heal, Phase, Scenario, Target};
 
+use super::budget::{Impact, Refusal};
 use super::cluster::{Cluster, node_id};
 use super::record::Recorder;
 use super::resolve::Resolver;
@@ -35,6 +37,8 @@ struct Active {
     /// Hosts that it took down.
     down: Vec<String>,
     ended: bool,
+    /// It counts for `max_concurrent` while it lasts.
+    counted: bool,
 }
 
 /// How often an `until` is looked at, and hosts that were asked to stop.
@@ -61,6 +65,8 @@ pub struct Driver<'a> {
     pub controller_lost: Vec<bool>,
     /// Faults that found nobody.
     pub misses: Vec<String>,
+    /// Faults of a random plan that were left out.
+    pub skipped: Vec<SkippedRow>,
 }
 
 impl<'a> Driver<'a> {
@@ -88,6 +94,7 @@ impl<'a> Driver<'a> {
             faults: Vec::new(),
             controller_lost: Vec::new(),
             misses: Vec::new(),
+            skipped: Vec::new(),
         }
     }
 
@@ -229,6 +236,10 @@ impl<'a> Driver<'a> {
             let nobody = hosts.is_empty() && links.as_ref().is_none_or(|(from, to)| from.is_empty() || to.is_empty());
             (!nobody || matches!(line.action, Action::Heal(_)), hosts, links, lost, (led, watch.partitions.len()))
         };
+        if !applied && line.within_budget {
+            self.skip(line, line.action.word().to_owned(), "nobody", "there is no such host now".to_owned());
+            return;
+        }
         if !applied {
             self.misses.push(format!("the fault {} found nobody at {:.3}s", line.label, self.now() as f64 / 1e9));
             return;
@@ -237,13 +248,26 @@ impl<'a> Driver<'a> {
             self.heal(heal, links.as_ref());
             return;
         }
-        let index = self.active.len();
-        let active = self.apply(line, &hosts, links.as_ref(), index);
         let mut what = describe(line, &hosts, links.as_ref());
+        let impact = Impact::of(&line.action, &hosts, links.as_ref(), &self.scenario.cluster);
+        if line.within_budget && !self.may_begin(line, &what, &hosts, &impact) {
+            return;
+        }
+        let index = self.active.len();
+        let start = self.now();
+        // The budget first: what the fault makes happen at once is told while it is applied.
+        self.with_watch(|watch| watch.budget.begin(start, index, &impact));
+        let mut active = self.apply(line, &hosts, links.as_ref(), index);
+        // What has no length is over at once.
+        let instant = active.down.is_empty() && !line.action.has_length();
+        active.counted = line.within_budget && !instant;
+        if instant {
+            let mattered = self.mattered(&active);
+            self.with_watch(|watch| watch.budget.end(start, index, mattered));
+        }
         if !line.action.downs().is_empty() && led.1 > 0 {
             what.push_str(&format!(" (led {}/{})", led.0, led.1));
         }
-        let start = self.now();
         let lasts = if active.down.is_empty() { line.lasts } else { line.restart_after };
         if let Some(lasts) = lasts {
             self.plan(start.saturating_add(lasts), Todo::End(index));
@@ -266,6 +290,44 @@ impl<'a> Driver<'a> {
         });
     }
 
+    fn with_watch<R>(&self, f: impl FnOnce(&mut Watch) -> R) -> R {
+        f(&mut self.watch.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether a fault of a random plan may begin; if not, it is told and counted.
+    fn may_begin(&mut self, line: &FaultLine, what: &str, hosts: &[String], impact: &Impact) -> bool {
+        let down = hosts.iter().find(|host| !line.action.downs().is_empty() && !self.cluster.is_up(host));
+        let counted = self.active.iter().filter(|active| active.counted && !active.ended).count();
+        let limit = self.scenario.max_concurrent.map_or(usize::MAX, |limit| limit as usize);
+        let now = self.now();
+        let (reason, why) = if let Some(host) = down {
+            ("nobody", format!("{host} is down already"))
+        } else {
+            let refusal = if counted >= limit {
+                Some(Refusal::Concurrent { active: counted })
+            } else {
+                self.with_watch(|watch| watch.budget.ask(now, impact)).err()
+            };
+            match refusal {
+                None => return true,
+                Some(refusal) => (refusal.word(), refusal.to_string()),
+            }
+        };
+        self.skip(line, what.to_owned(), reason, why);
+        false
+    }
+
+    fn skip(&mut self, line: &FaultLine, what: String, reason: &str, why: String) {
+        self.world.observe(None, Observation::Note { what: format!("{} is left out ({reason}): {why}", line.label) });
+        let (label, at_ns) = (line.label.clone(), self.now());
+        self.skipped.push(SkippedRow { label, what, at_ns, reason: reason.to_owned(), why });
+    }
+
+    /// Whether a fault had any effect, as far as the world can tell.
+    fn mattered(&self, active: &Active) -> bool {
+        active.ids.is_empty() || active.ids.iter().any(|id| self.world.fault(*id).hits > 0)
+    }
+
     /// Ends a fault: heals it, starts its hosts again.
     fn end(&mut self, index: usize) {
         if self.active[index].ended {
@@ -282,8 +344,14 @@ impl<'a> Driver<'a> {
         for id in self.active[index].ids.clone() {
             self.world.heal(id);
         }
+        let mattered = self.mattered(&self.active[index]);
+        let now = self.now();
+        self.with_watch(|watch| watch.budget.end(now, index, mattered));
         for host in self.active[index].down.clone() {
-            self.cluster.start(&host);
+            // Another fault may keep it down for longer.
+            if !self.active.iter().any(|active| !active.ended && active.down.contains(&host)) {
+                self.cluster.start(&host);
+            }
         }
     }
 

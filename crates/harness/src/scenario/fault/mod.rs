@@ -199,7 +199,7 @@ impl Action {
     }
 
     /// Whether it has a length (`for`).
-    const fn has_length(&self) -> bool {
+    pub const fn has_length(&self) -> bool {
         match self {
             Self::Network(action) => action.has_length(),
             Self::Process(action) => action.has_length(),
