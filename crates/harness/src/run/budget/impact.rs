@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use protocol::NodeId;
 
-use crate::scenario::{Action, Cluster, DiskAction, LoseData, NetworkAction, ProcessAction};
+use crate::scenario::{Action, ClockAction, Cluster, DiskAction, LoseData, NetworkAction, ProcessAction};
 
 use super::super::cluster::node_id;
 
@@ -35,6 +35,9 @@ pub struct Impact {
     pub away: BTreeSet<NodeId>,
     /// Nodes that may be late, or lose a session or their place in an ISR, while it lasts.
     pub disturbed: BTreeSet<NodeId>,
+    /// Nodes that go on speaking to the controllers but may not serve their followers: as leaders they may put the others
+    /// out of their ISRs.
+    pub grey: BTreeSet<NodeId>,
     /// Nodes whose data suffers.
     pub harm: BTreeSet<(NodeId, Harm)>,
 }
@@ -51,11 +54,30 @@ impl Impact {
         let on = |impact: &mut Self, harm| impact.harm.extend(hosts.iter().map(|host| (node_id(host), harm)));
         let away = |impact: &mut Self| impact.away.extend(hosts.iter().map(|host| node_id(host)));
         let disturbed = |impact: &mut Self| impact.disturbed.extend(hosts.iter().map(|host| node_id(host)));
+        let grey = |impact: &mut Self| {
+            impact.disturbed.extend(hosts.iter().map(|host| node_id(host)));
+            impact.grey.extend(hosts.iter().map(|host| node_id(host)));
+        };
         match action {
             Action::Network(action) => match action {
                 NetworkAction::Cut(link) => impact.cut(sides, link.value.one_way, cluster),
-                NetworkAction::SlowLink { .. } => impact.worse_link(sides),
-                NetworkAction::Isolate(_) => away(&mut impact),
+                // Half of the time it is a cut, and then it is none.
+                NetworkAction::Flap { link, .. } => {
+                    impact.cut(sides, link.value.one_way, cluster);
+                    impact.worse_link(sides);
+                }
+                NetworkAction::SlowLink { .. }
+                | NetworkAction::Loss { .. }
+                | NetworkAction::DelayMessages { .. }
+                | NetworkAction::ResetLink(_) => impact.worse_link(sides),
+                NetworkAction::ResetHosts(_) => disturbed(&mut impact),
+                // What it has opened itself goes on.
+                NetworkAction::RefuseConnections(_) => grey(&mut impact),
+                NetworkAction::Hang(_) => {
+                    grey(&mut impact);
+                    away(&mut impact);
+                }
+                NetworkAction::Isolate(_) | NetworkAction::Swizzle(_) => away(&mut impact),
             },
             Action::Process(action) => match action {
                 ProcessAction::Kill(_) | ProcessAction::Stop(_) | ProcessAction::Pause(_) => away(&mut impact),
@@ -70,7 +92,11 @@ impl Impact {
             Action::Disk(action) => match action {
                 DiskAction::Slow { .. } => disturbed(&mut impact),
             },
-            Action::Clock(action) => match *action {},
+            Action::Clock(action) => match action {
+                // Sessions and time-outs run on the monotonic clock, which none of these moves but a drift, a little.
+                ClockAction::Offset { .. } | ClockAction::Jump { .. } | ClockAction::Freeze(_) => {}
+                ClockAction::Drift { .. } => disturbed(&mut impact),
+            },
             Action::Heal(_) => {}
         }
         impact

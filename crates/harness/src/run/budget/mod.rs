@@ -122,6 +122,10 @@ struct Node {
     epoch: Option<i64>,
     away: BTreeSet<FaultKey>,
     disturbed: BTreeSet<FaultKey>,
+    /// As a leader it may put others out of its ISRs.
+    grey: BTreeSet<FaultKey>,
+    /// Until when it was grey last, ns.
+    grey_until: Option<u64>,
     /// Faults that may damage its data again and again.
     losing: BTreeSet<FaultKey>,
     /// Since when nothing is wrong with it, ns.
@@ -241,7 +245,7 @@ impl Budget {
         }
         self.ask_quorum(impact)?;
         for (name, partition) in &self.partitions {
-            self.ask_partition(name, partition, impact)?;
+            self.ask_partition(now, name, partition, impact)?;
         }
         if self.keep == Keep::Service {
             let reached = |id: &NodeId| !impact.away.contains(id) && self.nodes[id].reachable();
@@ -264,7 +268,13 @@ impl Budget {
         Ok(())
     }
 
-    fn ask_partition(&self, name: &TopicPartition, partition: &Partition, impact: &Impact) -> Result<(), Refusal> {
+    fn ask_partition(
+        &self,
+        now: u64,
+        name: &TopicPartition,
+        partition: &Partition,
+        impact: &Impact,
+    ) -> Result<(), Refusal> {
         let harmed: BTreeSet<NodeId> = impact.harms_data().collect();
         let is_damaged = |id: &NodeId| partition.damaged.contains_key(id) || harmed.contains(id);
         let members = || partition.isr.union(&partition.joining);
@@ -273,11 +283,23 @@ impl Budget {
             return Ok(());
         }
         let disturbs = |id: &NodeId| impact.away.contains(id) || impact.disturbed.contains(id);
+        // A leader that does not serve its followers puts them out of the ISR, however well they are.
+        let settling = |until: u64| until.saturating_add(self.settle_ns) > now;
+        let grey = partition.leader.filter(|leader| {
+            impact.grey.contains(leader)
+                || self
+                    .nodes
+                    .get(leader)
+                    .is_some_and(|node| !node.grey.is_empty() || node.grey_until.is_some_and(settling))
+        });
         // What is bad already and does not get worse by this fault is no reason to refuse it.
         let worse = members().any(|id| {
-            (harmed.contains(id) && !partition.damaged.contains_key(id)) || (!is_damaged(id) && disturbs(id))
+            let newly = harmed.contains(id) && !partition.damaged.contains_key(id);
+            newly || (!is_damaged(id) && (disturbs(id) || grey.is_some_and(|leader| impact.grey.contains(&leader))))
         });
-        let anchored = partition.isr.iter().any(|id| !is_damaged(id) && !disturbs(id) && self.nodes[id].steady);
+        let anchored = partition.isr.iter().any(|id| {
+            !is_damaged(id) && !disturbs(id) && self.nodes[id].steady && grey.is_none_or(|leader| leader == *id)
+        });
         if worse && !anchored { Err(Refusal::Partition { partition: name.clone(), damaged }) } else { Ok(()) }
     }
 
@@ -371,6 +393,17 @@ impl Budget {
                 }
             }
         }
+        for (id, node) in &mut self.nodes {
+            for (hit, by) in [
+                (&impact.away, &mut node.away),
+                (&impact.disturbed, &mut node.disturbed),
+                (&impact.grey, &mut node.grey),
+            ] {
+                if hit.contains(id) {
+                    by.insert(key);
+                }
+            }
+        }
         self.recalm(now);
     }
 
@@ -380,6 +413,9 @@ impl Budget {
         for node in self.nodes.values_mut() {
             node.away.remove(&key);
             node.disturbed.remove(&key);
+            if node.grey.remove(&key) {
+                node.grey_until = Some(now);
+            }
             node.losing.remove(&key);
             if !mattered {
                 node.rot.remove(&key);

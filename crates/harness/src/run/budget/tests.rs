@@ -140,7 +140,7 @@ impl Told {
 
 fn power_off(nodes: &[i32]) -> Impact {
     let away: BTreeSet<NodeId> = ids(nodes).into_iter().collect();
-    Impact { harm: away.iter().map(|id| (*id, Harm::Unsynced)).collect(), away, disturbed: BTreeSet::new() }
+    Impact { harm: away.iter().map(|id| (*id, Harm::Unsynced)).collect(), away, ..Impact::default() }
 }
 
 fn kill(nodes: &[i32]) -> Impact {
@@ -251,6 +251,21 @@ fn while_nobody_controls_nobody_becomes_steady() {
     told.controller(3, 2);
     told.now += SETTLE;
     assert_eq!(told.ask(&power_off(&[3])), Ok(()));
+}
+
+#[test]
+fn a_leader_that_serves_nobody_leaves_no_follower_to_rely_on() {
+    let mut told = Told::new(Keep::Committed);
+    let hang = Impact { grey: BTreeSet::from([NodeId(1)]), ..kill(&[1]) };
+    assert_eq!(told.ask(&hang), Ok(()));
+    let key = told.begin(&hang);
+    assert!(refused_for_partition(&told.ask(&power_off(&[2]))), "b1 may put b3 out of the ISR");
+    told.budget.end(told.now, key, true);
+    assert!(refused_for_partition(&told.ask(&power_off(&[2]))), "or have asked for it already");
+    told.now += SETTLE;
+    assert_eq!(told.ask(&power_off(&[2])), Ok(()));
+    told.lose_power(2);
+    assert!(refused_for_partition(&told.ask(&hang)), "b2 is still in the ISR");
 }
 
 #[test]
