@@ -40,6 +40,36 @@ pub const PLANTS: &[Plant] = &[
         source: "KAFKA-10527",
         about: "a quorum leader that restarts goes on leading the same epoch with whatever log its disk kept",
     },
+    Plant {
+        name: "latest_goes_back",
+        source: "KIP-207, KAFKA-2334",
+        about: "a new leader answers ListOffsets(latest) before its high watermark has reached its epoch's start",
+    },
+    Plant {
+        name: "fenced_joins_isr",
+        source: "KIP-841, KAFKA-13916",
+        about: "leader and controller take a fenced broker, or one that shuts down, into the ISR",
+    },
+    Plant {
+        name: "hw_at_epoch_start",
+        source: "KAFKA-12619",
+        about: "a quorum leader calls committed what lies below its epoch's start, before a record of its own is",
+    },
+    Plant {
+        name: "vote_not_persisted",
+        source: "KIP-595",
+        about: "a voter of the quorum answers before its vote is durable",
+    },
+    Plant {
+        name: "no_flush_before_fetch",
+        source: "KAFKA-10533",
+        about: "a voter of the quorum fetches on from records that it has not synced",
+    },
+    Plant {
+        name: "recovery_skips_crc",
+        source: "the class of NATS 2.12.1",
+        about: "recovery believes batches whose length is right without looking at their checksum",
+    },
 ];
 
 static PLANTED: Mutex<Option<&'static str>> = Mutex::new(None);

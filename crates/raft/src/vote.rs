@@ -93,7 +93,10 @@ impl Quorum {
             return; // said yes again
         }
         self.election.voted = Some(request.candidate);
-        self.persist(out);
+        // KIP-595: durable before it is told; else a restart forgets it, and the node votes for another in the same epoch.
+        if !probe::planted!(vote_not_persisted) {
+            self.persist(out);
+        }
         let deadline = self.draw_election_deadline(now);
         match &mut self.role {
             Role::Unattached(Unattached { deadline: known }) => *known = known.map(|_| deadline),

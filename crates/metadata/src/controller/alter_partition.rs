@@ -117,7 +117,10 @@ impl Work<'_> {
         }
         // A member must be able to lead, and must not have restarted since it fetched (KIP-903).
         let eligible = |(id, epoch): &(NodeId, BrokerEpoch)| {
-            self.state.brokers.get(id).is_some_and(|it| it.is_active() && (epoch.is_none() || *epoch == it.epoch))
+            self.state.brokers.get(id).is_some_and(|it| {
+                let may_lead = it.is_active() || probe::planted!(fenced_joins_isr);
+                may_lead && (epoch.is_none() || *epoch == it.epoch)
+            })
         };
         if !members.iter().all(eligible) {
             probe::sometimes!("alter_ineligible_replica");

@@ -116,7 +116,8 @@ impl Leader {
         assert_eq!(self.next_offset, end.plus(pending), "next offset of a leader");
         assert_eq!(self.drain_at.is_some(), !self.pending.is_empty(), "linger");
         if let Some(high_watermark) = self.high_watermark {
-            assert!(high_watermark > self.epoch_start, "committed before its LeaderChange (KAFKA-12619)");
+            let may = high_watermark > self.epoch_start || probe::planted!(hw_at_epoch_start);
+            assert!(may, "committed before its LeaderChange (KAFKA-12619)");
         }
     }
 }
@@ -326,7 +327,10 @@ impl Quorum {
         ends.push(self.log.flushed());
         ends.sort_by(|a, b| b.cmp(a));
         let majority_has = ends[self.config.majority() - 1];
-        if majority_has > leader.epoch_start && leader.high_watermark.is_none_or(|known| majority_has > known) {
+        // KAFKA-12619: reaching the epoch's start proves nothing of what older epochs left; its first record does.
+        let own = majority_has > leader.epoch_start
+            || probe::planted!(hw_at_epoch_start) && majority_has == leader.epoch_start;
+        if own && leader.high_watermark.is_none_or(|known| majority_has > known) {
             self.leader().high_watermark = Some(majority_has);
             self.raise_high_watermark(majority_has, out);
         }

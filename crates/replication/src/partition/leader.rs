@@ -258,7 +258,9 @@ impl Leader {
     fn is_eligible(&self, replica: &Replica, id: NodeId) -> bool {
         let Some(broker) = replica.brokers.get(&id) else { return false };
         let seen = self.followers.get(&id).and_then(|follower| follower.broker_epoch);
-        !broker.fenced && !broker.shutting_down && seen.is_some_and(|seen| seen.is_none() || seen == broker.epoch)
+        // A fenced broker may go on fetching, and must not come in.
+        let may_lead = !broker.fenced && !broker.shutting_down || probe::planted!(fenced_joins_isr);
+        may_lead && seen.is_some_and(|seen| seen.is_none() || seen == broker.epoch)
     }
 
     fn maybe_expand(&mut self, replica: &mut Replica, id: NodeId, out: &mut Effects) {

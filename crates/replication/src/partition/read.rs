@@ -206,7 +206,10 @@ impl Partition {
             ListOffsetsPlan::Answer(OffsetAnswer { offset, timestamp: Timestamp::NONE, leader_epoch })
         };
         Ok(match what {
-            ListOffsets::Latest if uncertain => return Err(ErrorCode::OffsetNotAvailable),
+            // KIP-207; without this a new leader tells its own high watermark, which may lag behind what clients have seen.
+            ListOffsets::Latest if uncertain && !probe::planted!(latest_goes_back) => {
+                return Err(ErrorCode::OffsetNotAvailable);
+            }
             ListOffsets::Latest => end_answer(end, replica.leader_epoch),
             ListOffsets::Earliest => end_answer(replica.log_start_offset, replica.earliest_epoch()),
             ListOffsets::Tiered => ListOffsetsPlan::Answer(OffsetAnswer::NONE),
