@@ -146,6 +146,19 @@ pub struct PartitionRead {
     pub incomplete: Option<String>,
 }
 
+impl PartitionRead {
+    /// What was read at an offset.
+    pub fn at(&self, offset: Offset) -> Option<Value> {
+        let (first, _) = self.records.first()?;
+        // Without gaps, as nearly always, the place is known.
+        let place = usize::try_from(offset.0 - first.0).ok()?;
+        match self.records.get(place) {
+            Some((at, value)) if *at == offset => Some(*value),
+            _ => self.records.binary_search_by_key(&offset, |(at, _)| *at).ok().map(|index| self.records[index].1),
+        }
+    }
+}
+
 /// The final read-back of all partitions. A partition that is not in it could not be read at all.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct ReadBack {

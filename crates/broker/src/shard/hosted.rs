@@ -461,13 +461,6 @@ impl Hosted {
                 maximal: now.maximal_isr.to_vec(),
             });
         }
-        if before.log_start_offset != now.log_start_offset {
-            ctx.env.observe(Observation::LogStart {
-                partition: self.name.clone(),
-                from: before.log_start_offset,
-                to: now.log_start_offset,
-            });
-        }
         if before.high_watermark != now.high_watermark {
             let members = |isr: &[NodeId]| if leads { isr.to_vec() } else { Vec::new() };
             ctx.env.observe(Observation::HighWatermark {
@@ -479,6 +472,14 @@ impl Hosted {
                 maximal_isr: members(&now.maximal_isr),
                 committed_isr: members(&now.isr),
                 min_isr: now.min_isr as u32,
+            });
+        }
+        // After the high watermark, which a log that begins anew moves too.
+        if before.log_start_offset != now.log_start_offset {
+            ctx.env.observe(Observation::LogStart {
+                partition: self.name.clone(),
+                from: before.log_start_offset,
+                to: now.log_start_offset,
             });
         }
     }

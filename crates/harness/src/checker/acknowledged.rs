@@ -40,9 +40,6 @@ impl Checker for Acknowledged {
         let mut judged = 0;
         let mut broken: Vec<(&Send, Offset, Option<Value>)> = Vec::new();
         for (partition, read) in &run.read_back.partitions {
-            let by_offset = |offset: Offset| {
-                read.records.binary_search_by_key(&offset, |(at, _)| *at).ok().map(|index| read.records[index].1)
-            };
             // Where the reading stopped early, nothing is known of what lies behind.
             let known_end = match &read.incomplete {
                 None => Offset(i64::MAX),
@@ -54,7 +51,7 @@ impl Checker for Acknowledged {
                     continue;
                 }
                 judged += 1;
-                let found = by_offset(offset);
+                let found = read.at(offset);
                 if found != Some(Value::Of(send.id)) {
                     broken.push((send, offset, found));
                 }

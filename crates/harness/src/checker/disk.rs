@@ -6,6 +6,7 @@
 //! two replicas that share a batch must be equal, byte for byte, in everything before it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::{NodeId, Offset, TopicPartition};
 use runtime::Observation;
@@ -13,6 +14,7 @@ use runtime::Observation;
 use super::{Checker, HostDisk, Judgement, RunEnd, Violation};
 use crate::event::{Stamped, grouped};
 
+pub mod epochs;
 pub mod reader;
 #[cfg(test)]
 mod tests;
@@ -37,9 +39,16 @@ pub struct RecoverySound {
     judged: u64,
     broken: u64,
     first: Option<Violation>,
+    /// Is told what the disks hold, so that they are read once.
+    epochs: Arc<Mutex<epochs::Epochs>>,
 }
 
 impl RecoverySound {
+    /// C-EPOCH, which lives on the disks that this one reads.
+    pub fn epochs(&self) -> epochs::EpochSound {
+        epochs::EpochSound(Arc::clone(&self.epochs))
+    }
+
     fn known(&mut self, node: NodeId, partition: &TopicPartition) -> &mut Known {
         self.known.entry((node, partition.clone())).or_default()
     }
@@ -118,9 +127,11 @@ impl Checker for RecoverySound {
     }
 
     fn before_start(&mut self, disk: &HostDisk) {
-        for log in reader::logs(&disk.files) {
+        let logs = reader::logs(&disk.files);
+        for log in &logs {
             self.known(disk.node, &log.partition).found = Some((log.first, log.end));
         }
+        self.epochs.lock().unwrap_or_else(PoisonError::into_inner).before_start(disk, &logs);
     }
 
     fn observe(&mut self, event: &Stamped) {
@@ -144,13 +155,14 @@ impl Checker for RecoverySound {
 
     fn finish(&mut self, run: &RunEnd) -> Judgement {
         let up = run.disks.iter().filter(|disk| !self.down.contains(&disk.node));
-        let logs: Vec<(&str, Vec<ReplicaLog>)> = up.map(|disk| (&*disk.host, reader::logs(&disk.files))).collect();
+        let logs: Vec<(&HostDisk, Vec<ReplicaLog>)> = up.map(|disk| (disk, reader::logs(&disk.files))).collect();
         let mut replicas: BTreeMap<&TopicPartition, Vec<(&str, &ReplicaLog)>> = BTreeMap::new();
-        for (host, logs) in &logs {
+        for (disk, logs) in &logs {
             for log in logs {
-                self.whole(host, log);
-                replicas.entry(&log.partition).or_default().push((host, log));
+                self.whole(&disk.host, log);
+                replicas.entry(&log.partition).or_default().push((&disk.host, log));
             }
+            self.epochs.lock().unwrap_or_else(PoisonError::into_inner).at_end(disk, logs);
         }
         for list in replicas.values() {
             for pair in list.windows(2) {

@@ -6,11 +6,14 @@
 
 mod acknowledged;
 pub mod disk;
+mod metadata;
 mod observed;
+mod order;
 mod progress;
 mod quorum;
 mod replication;
 mod shadow;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -269,6 +272,14 @@ pub const NAMES: &[(&str, &str)] = &[
     ("C-LEADERCOMP", "leader-complete"),
     ("C-DISK", "recovery-sound"),
     ("C-LIVE", "progress"),
+    ("C-ORD", "producer-order"),
+    ("C-ACK1", "acks-one"),
+    ("C-READ-HW", "reads-below-high-watermark"),
+    ("C-HWMONO", "latest-never-back"),
+    ("C-START", "log-start-monotone"),
+    ("C-ISR", "isr-sound"),
+    ("C-EPOCH", "epoch-cache-sound"),
+    ("C-META", "metadata-same"),
     ("C-RAFT-ELECT", "one-quorum-leader"),
     ("C-RAFT-HW", "quorum-high-watermark"),
     ("C-RAFT-MATCH", "quorum-logs-equal"),
@@ -277,18 +288,21 @@ pub const NAMES: &[(&str, &str)] = &[
 
 /// Every checker there is, in the order of the report. Add yours here.
 pub fn all(setup: &Setup) -> Vec<Box<dyn Checker>> {
-    let [high_watermark_safe, log_matching, leader_complete] = replication::checkers(setup.keep);
     let mut checkers: Vec<Box<dyn Checker>> = vec![
         Box::<acknowledged::Acknowledged>::default(),
         Box::<observed::OneValuePerOffset>::default(),
         Box::<observed::NoGapNoStepBack>::default(),
         Box::<observed::NoPhantom>::default(),
-        high_watermark_safe,
-        log_matching,
-        leader_complete,
-        Box::<disk::RecoverySound>::default(),
-        Box::<progress::Progress>::default(),
+        Box::<order::ProducerOrder>::default(),
     ];
+    checkers.extend(replication::checkers(setup.keep));
+    checkers.push(Box::<metadata::isr::IsrSound>::default());
+    checkers.push(Box::<metadata::Same>::default());
+    let recovery_sound = disk::RecoverySound::default();
+    let epochs = recovery_sound.epochs();
+    checkers.push(Box::new(recovery_sound));
+    checkers.push(Box::new(epochs));
+    checkers.push(Box::<progress::Progress>::default());
     checkers.extend(quorum::checkers(setup));
     checkers
 }

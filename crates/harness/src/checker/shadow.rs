@@ -45,6 +45,8 @@ pub struct Replica {
     pub end: Offset,
     /// The high watermark; [`Offset::NONE`] while the process is down.
     pub high_watermark: Offset,
+    /// The highest high watermark that its process has had; [`Offset::NONE`] while it is down.
+    pub peak: Offset,
     /// The role; offline while the process is down.
     pub role: ReplicaRole,
     /// The epoch of the role.
@@ -62,6 +64,7 @@ impl Default for Replica {
             unseen: Vec::new(),
             end: Offset::ZERO,
             high_watermark: Offset::NONE,
+            peak: Offset::NONE,
             role: ReplicaRole::Offline,
             leader_epoch: LeaderEpoch::NONE,
             unreconciled: false,
@@ -155,6 +158,7 @@ impl Shadow {
                 for replica in self.replicas.values_mut().filter_map(|nodes| nodes.get_mut(&node)) {
                     replica.role = ReplicaRole::Offline;
                     replica.high_watermark = Offset::NONE;
+                    replica.peak = Offset::NONE;
                 }
             }
             Observation::ProcessStarted => {}
@@ -182,6 +186,7 @@ impl Shadow {
                 replica.role = *role;
                 replica.leader_epoch = *leader_epoch;
                 replica.high_watermark = *high_watermark;
+                replica.peak = replica.peak.max(*high_watermark);
                 if *leader_epoch > replica.epoch_at_loss && *role == ReplicaRole::Leader {
                     replica.unreconciled = false;
                 }
@@ -194,7 +199,11 @@ impl Shadow {
                 }
             }
             Observation::Truncated { partition, to, .. } => self.at(partition, node).cut(*to),
-            Observation::HighWatermark { partition, to, .. } => self.at(partition, node).high_watermark = *to,
+            Observation::HighWatermark { partition, to, .. } => {
+                let replica = self.at(partition, node);
+                replica.high_watermark = *to;
+                replica.peak = replica.peak.max(*to);
+            }
             _ => {}
         }
         None

@@ -30,6 +30,8 @@ pub struct DiskBatch {
 pub struct ReplicaLog {
     /// Whose, by the directory's name.
     pub partition: TopicPartition,
+    /// The directory.
+    pub dir: String,
     /// The base offset of the first segment.
     pub first: Offset,
     /// The end of the longest valid prefix.
@@ -78,8 +80,15 @@ fn log(
     files: &BTreeMap<String, Chunks>,
 ) -> ReplicaLog {
     let first = Offset(segments[0].0);
-    let mut log =
-        ReplicaLog { partition, first, end: first, batches: Vec::new(), stray: None, wrong_index: Vec::new() };
+    let mut log = ReplicaLog {
+        partition,
+        dir: dir.to_owned(),
+        first,
+        end: first,
+        batches: Vec::new(),
+        stray: None,
+        wrong_index: Vec::new(),
+    };
     for (number, (base, content)) in segments.iter().enumerate() {
         if *base != log.end.0 {
             log.stray = Some(format!("segment {base} where {} is due", log.end));

@@ -1,8 +1,10 @@
-//! C-RAFT-HW: a leader's high watermark never goes back, and a majority of the voters has everything below it.
+//! C-RAFT-HW: a leader's high watermark never goes back, and a majority of the voters has everything below it. It counts
+//! only batches of its own epoch, and those before with them: what an older epoch left on a majority may still be replaced
+//! (Raft §5.4.2, KAFKA-12619).
 
 use std::collections::BTreeMap;
 
-use protocol::{NodeId, Offset};
+use protocol::{LeaderEpoch, NodeId, Offset};
 use runtime::Observation;
 use runtime::observation::QuorumRole;
 
@@ -15,7 +17,8 @@ use crate::event::Stamped;
 pub struct TrueHighWatermark {
     voters: Vec<NodeId>,
     shadow: Shadow,
-    leads: BTreeMap<NodeId, bool>,
+    /// The epoch that a node leads.
+    leads: BTreeMap<NodeId, Option<LeaderEpoch>>,
     judged: u64,
     first: Option<Box<Violation>>,
     count: u64,
@@ -32,11 +35,18 @@ impl TrueHighWatermark {
         self.first.get_or_insert_with(|| Box::new(violation));
     }
 
-    fn moved(&mut self, event: &Stamped, before: Offset, offset: Offset) {
+    fn moved(&mut self, event: &Stamped, epoch: LeaderEpoch, before: Offset, offset: Offset) {
         self.judged += 1;
         if offset < before {
             let violation = Violation::new("the quorum leader's high watermark went back")
                 .with("node", format!("{}: {before} -> {offset}", event.host));
+            self.violated(violation.at(event));
+        }
+        let last = self.shadow.node(event.node).and_then(|log| log.at(offset.plus(-1)));
+        if let Some(last) = last.filter(|last| last.epoch != epoch) {
+            let violation = Violation::new("the quorum's leader committed a record of an older epoch by counting")
+                .with("high watermark", format!("{offset} on {}, which leads epoch {epoch}", event.host))
+                .with("last record below", last.to_string());
             self.violated(violation.at(event));
         }
         let have =
@@ -64,15 +74,15 @@ impl Checker for TrueHighWatermark {
     }
 
     fn observe(&mut self, event: &Stamped) {
-        if let Observation::QuorumState { role, .. } = event.what {
-            self.leads.insert(event.node, role == QuorumRole::Leader);
+        if let Observation::QuorumState { role, epoch, .. } = event.what {
+            self.leads.insert(event.node, (role == QuorumRole::Leader).then_some(epoch));
         }
         let before = self.shadow.node(event.node).map_or(Offset::NONE, |log| log.high_watermark);
         if self.shadow.observe(event)
             && let Observation::QuorumHighWatermark { offset } = event.what
-            && self.leads.get(&event.node) == Some(&true)
+            && let Some(Some(epoch)) = self.leads.get(&event.node).copied()
         {
-            self.moved(event, before, offset);
+            self.moved(event, epoch, before, offset);
         }
     }
 

@@ -172,6 +172,29 @@ fn a_high_watermark_above_a_majoritys_logs_is_found() {
     assert_eq!(ids, ["C-RAFT-HW", "C-RAFT-DUR"]);
 }
 
+#[test]
+fn a_high_watermark_that_counts_an_older_epochs_batch_is_found() {
+    let mut told = Told::committed();
+    for node in [1, 2] {
+        told.append(node, 5, 5, 1, 20).flush(node, 6);
+    }
+    told.state(2, QuorumRole::Leader, 2, 2, -1).high_watermark(2, 6);
+    let claim = "the quorum's leader committed a record of an older epoch by counting";
+    assert_eq!(told.verdicts(), [("C-RAFT-HW", claim.to_owned())]);
+    for node in [1, 2] {
+        told.append(node, 6, 6, 2, 21).flush(node, 7);
+    }
+    told.high_watermark(2, 7);
+    assert_eq!(told.verdicts(), [], "with a batch of its own epoch the older one is committed too");
+}
+
+#[test]
+fn a_leaders_high_watermark_that_goes_back_is_found() {
+    let mut told = Told::committed();
+    told.high_watermark(1, 1);
+    assert_eq!(told.verdicts(), [("C-RAFT-HW", "the quorum leader's high watermark went back".to_owned())]);
+}
+
 /// The bytes of a batch with no records that anybody reads.
 fn bytes(base: i64, count: i32, epoch: i32) -> (Vec<u8>, u32) {
     let mut body = vec![0, 0];

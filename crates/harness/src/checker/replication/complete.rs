@@ -1,0 +1,53 @@
+//! C-LEADERCOMP: who is elected has what was committed.
+
+use protocol::{LeaderEpoch, Offset, TopicPartition};
+
+use super::{Memory, shown};
+use crate::checker::Violation;
+use crate::checker::shadow::Held;
+use crate::event::{Stamped, grouped};
+
+impl Memory {
+    /// C-LEADERCOMP: a new leader has everything that was committed or acknowledged before.
+    pub(super) fn leader_is_complete(
+        &mut self,
+        event: &Stamped,
+        partition: &TopicPartition,
+        epoch: LeaderEpoch,
+        end: Offset,
+    ) {
+        let (Some(replica), Some(known)) = (self.shadow.replica(partition, event.node), self.partitions.get(partition))
+        else {
+            return;
+        };
+        let owed = known.committed_end.max(known.acknowledged_end).0;
+        if owed == Offset::ZERO {
+            return;
+        }
+        self.complete.judged += 1;
+        let missing = known.committed.iter().find_map(|(base, mark)| match replica.held(*base) {
+            Held::Batch(held) if held == *mark => None,
+            Held::Unseen => None,
+            held => Some((*base, *mark, held)),
+        });
+        if end < owed {
+            self.complete.breach(|| {
+                Violation::new("a new leader lacks committed records")
+                    .with("election", format!("{partition}: node {} leads epoch {epoch}", event.node))
+                    .with("missing", format!("offsets {} to {}", grouped(end.0), grouped(owed.0 - 1)))
+                    .at(event)
+            });
+        } else if let Some((base, mark, held)) = missing {
+            self.complete.breach(|| {
+                Violation::new("a new leader holds other records than those committed")
+                    .with("election", format!("{partition}: node {} leads epoch {epoch}", event.node))
+                    .with(
+                        "committed",
+                        format!("offset {}, epoch {}, crc {:08x}", grouped(base.0), mark.epoch, mark.crc),
+                    )
+                    .with("held", shown(held))
+                    .at(event)
+            });
+        }
+    }
+}
