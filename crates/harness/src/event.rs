@@ -75,6 +75,7 @@ pub fn is_milestone(what: &Observation) -> bool {
         | Observation::FaultBegan { .. }
         | Observation::FaultEnded { .. }
         | Observation::DiskReplaced
+        | Observation::DiskFault { .. }
         | Observation::BrokerRunning { .. }
         | Observation::BrokerFenced { .. }
         | Observation::BrokerStopped
@@ -189,6 +190,8 @@ pub fn describe(what: &Observation) -> String {
         Observation::EpochRefused { partition, asked, known } => {
             format!("refuses {partition} epoch {asked}, knows {known}")
         }
+        Observation::DiskFault { fault, path, error: true } => format!("{fault}: EIO for {path}"),
+        Observation::DiskFault { fault, path, error: false } => format!("{fault}: {path} is not what was written"),
         Observation::Client { what } | Observation::Note { what } => what.clone(),
     }
 }

@@ -57,9 +57,9 @@ pub struct DirEntry {
 pub enum DiskOp {
     /// Opens a file: [`DiskOutput::Opened`].
     Open { path: String, mode: OpenMode },
-    /// Writes at the end: [`DiskOutput::Written`]. On `StorageFull` the file is as it was.
+    /// Writes at the end: [`DiskOutput::Written`], or [`DiskOutput::Short`]. On `StorageFull` the file is as it was.
     Append { file: OpenFile, data: Chunks },
-    /// Writes at a position; a gap reads as zeros: [`DiskOutput::Written`].
+    /// Writes at a position; a gap reads as zeros: [`DiskOutput::Written`], or [`DiskOutput::Short`].
     WriteAt { file: OpenFile, at: u64, data: Chunks },
     /// Reads at most `len` bytes, fewer at the end of the file: [`DiskOutput::Read`].
     ReadAt { file: OpenFile, at: u64, len: u64 },
@@ -92,6 +92,9 @@ pub enum DiskOutput {
     Opened(OpenFile),
     /// Bytes were written from `at` on.
     Written { at: u64, len: u64 },
+    /// Fewer bytes were written than were to be (write(2) allows that at any time): `len` from `at` on. The rest comes back,
+    /// to be written by who submitted them; operations submitted meanwhile, a sync for one, came before it.
+    Short { at: u64, len: u64, rest: Chunks },
     /// Bytes were read.
     Read(Chunks),
     /// A length in bytes.
@@ -162,16 +165,30 @@ impl Disk {
         self.read_at(&file, 0, len).await
     }
 
-    /// Writes at `at`.
+    /// Writes all of it at `at`.
     pub async fn write_at(&self, file: &OpenFile, at: u64, data: Chunks) -> io::Result<()> {
-        self.run(DiskOp::WriteAt { file: file.clone(), at, data }).await.map(drop)
+        let written = self.run(DiskOp::WriteAt { file: file.clone(), at, data }).await?;
+        self.write_rest(file, written).await.map(drop)
     }
 
-    /// Writes at the end; returns where.
+    /// Writes all of it at the end; returns where. Nobody else may append meanwhile.
     pub async fn append(&self, file: &OpenFile, data: Chunks) -> io::Result<u64> {
-        match self.run(DiskOp::Append { file: file.clone(), data }).await? {
-            DiskOutput::Written { at, .. } => Ok(at),
-            other => unexpected("Append", &other),
+        let written = self.run(DiskOp::Append { file: file.clone(), data }).await?;
+        self.write_rest(file, written).await
+    }
+
+    async fn write_rest(&self, file: &OpenFile, mut written: DiskOutput) -> io::Result<u64> {
+        let mut first = None;
+        loop {
+            match written {
+                DiskOutput::Written { at, .. } => return Ok(first.unwrap_or(at)),
+                DiskOutput::Short { at, len, rest } => {
+                    first.get_or_insert(at);
+                    let op = DiskOp::WriteAt { file: file.clone(), at: at + len, data: rest };
+                    written = self.run(op).await?;
+                }
+                other => return unexpected("a write", &other),
+            }
         }
     }
 

@@ -193,6 +193,10 @@ pub enum Observation {
     /// A request was refused because its epoch was old or new.
     EpochRefused { partition: TopicPartition, asked: LeaderEpoch, known: LeaderEpoch },
 
+    /// Told by the world, never by a broker: a fault made an operation on this file fail (`error`), or what the disk holds of
+    /// it is not what was written and called durable. `fault` is the word.
+    DiskFault { fault: String, path: String, error: bool },
+
     /// A client did something worth a line in the trace.
     Client { what: String },
     /// Anything else worth a line in the trace.

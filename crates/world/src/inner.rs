@@ -275,7 +275,7 @@ impl Inner {
             Scheduled::Syn(attempt) => self.syn_arrives(attempt),
             Scheduled::Answer(attempt, outcome) => self.answer_arrives(attempt, outcome),
             Scheduled::Established(conn, tries) => self.established(conn, tries),
-            Scheduled::Disk(event) => self.disk_done(*event),
+            Scheduled::Disk(event) => self.disk_done(event),
             Scheduled::Fault(id, step) => self.fault_step(id, step),
         }
     }

@@ -48,7 +48,7 @@ mod world;
 #[cfg(madsim)]
 pub use crate::{
     clock::ClockSetting,
-    disk::{DiskProfile, FileLoss, Lose, PowerLoss},
+    disk::{Damage, DiskProfile, FileLoss, Glob, Lose, PowerLoss, Which},
     event::Event,
     fault::{
         ClockFault, DiskFault, Drive, Fault, FaultId, FaultReport, Link, NetworkFault, ProcessFault, ResetOf,

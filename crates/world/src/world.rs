@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use runtime::{Env, Observation, cause, cause::Cause};
 
 use crate::clock::{ClockSetting, HostClock};
-use crate::disk::{Device, DiskProfile};
+use crate::disk::{Damage, Device, DiskProfile};
 use crate::event::Event;
 use crate::executor::{Executor, Spawner, quietly};
 use crate::heap::Heap;
@@ -356,6 +356,17 @@ impl World {
         self.with(|inner| inner.host(host).devices.get(device).map(Device::contents).unwrap_or_default())
     }
 
+    /// Every file of a disk, as it would be if the power went now and took all that is not durable.
+    pub fn durable_files(&self, host: HostId, device: &str) -> std::collections::BTreeMap<String, Chunks> {
+        self.with(|inner| inner.host(host).devices.get(device).map(Device::durable).unwrap_or_default())
+    }
+
+    /// What faults have spoilt on a disk, as far as nobody has written it again: bits that rotted, sectors that went astray,
+    /// and what a power loss took though a sync had called it durable.
+    pub fn damage(&self, host: HostId, device: &str) -> Vec<Damage> {
+        self.with(|inner| inner.host(host).devices.get(device).map(Device::damage).unwrap_or_default())
+    }
+
     /// Calls `f` under the lock, then does what it left to do.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Inner) -> R) -> R {
         let mut inner = self.0.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -458,7 +469,9 @@ impl World {
     fn clear(&self) {
         let (events, net, out) = self.with(|inner| {
             let net = std::mem::replace(&mut inner.net, Net::new(LinkProfile::default(), TcpProfile::default()));
-            (inner.heap.clear(), net, std::mem::take(&mut inner.out))
+            let disks = inner.hosts.iter_mut().flat_map(|host| host.devices.values_mut());
+            let held: Vec<_> = disks.flat_map(|device| std::mem::take(&mut device.held)).collect();
+            (inner.heap.clear(), net, (std::mem::take(&mut inner.out), held))
         });
         drop((events, net, out));
         self.0.subscribers.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -155,6 +155,36 @@ impl Ranges {
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, u64)> {
         self.0.iter().copied()
     }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes out what lies in `from..to`, and returns it.
+    pub fn take(&mut self, from: u64, to: u64) -> Vec<(u64, u64)> {
+        let (mut taken, mut kept) = (Vec::new(), Vec::with_capacity(self.0.len()));
+        for (start, end) in self.0.drain(..) {
+            let (inner_start, inner_end) = (start.max(from), end.min(to));
+            if inner_start >= inner_end {
+                kept.push((start, end));
+                continue;
+            }
+            if start < inner_start {
+                kept.push((start, inner_start));
+            }
+            taken.push((inner_start, inner_end));
+            if inner_end < end {
+                kept.push((inner_end, end));
+            }
+        }
+        self.0 = kept;
+        taken
+    }
+
+    /// Whether any of `from..to` is in it.
+    pub fn touches(&self, from: u64, to: u64) -> bool {
+        self.0.iter().any(|(start, end)| (*start).max(from) < (*end).min(to))
+    }
 }
 
 #[cfg(test)]
@@ -193,6 +223,29 @@ mod tests {
                 let expected: Vec<u64> = (from..from + len).filter(|at| !array[*at as usize]).collect();
                 prop_assert_eq!(fresh, expected);
                 array[from as usize..(from + len) as usize].fill(true);
+                let all: Vec<u64> = ranges.iter().flat_map(|(from, to)| from..to).collect();
+                prop_assert_eq!(all, (0..130).filter(|at| array[*at as usize]).collect::<Vec<u64>>());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_out_of_ranges_is_in_them_no_more(
+            ops in prop::collection::vec((0_u64..100, 1_u64..30, any::<bool>()), 1..30),
+        ) {
+            let mut ranges = Ranges::default();
+            let mut array = [false; 130];
+            for (from, len, takes) in ops {
+                let of = from as usize..(from + len) as usize;
+                prop_assert_eq!(ranges.touches(from, from + len), array[of.clone()].contains(&true));
+                if takes {
+                    let taken: Vec<u64> = ranges.take(from, from + len).iter().flat_map(|(from, to)| *from..*to).collect();
+                    prop_assert_eq!(taken, (from..from + len).filter(|at| array[*at as usize]).collect::<Vec<u64>>());
+                } else {
+                    ranges.add(from, from + len, |_, _| {});
+                }
+                array[of].fill(!takes);
                 let all: Vec<u64> = ranges.iter().flat_map(|(from, to)| from..to).collect();
                 prop_assert_eq!(all, (0..130).filter(|at| array[*at as usize]).collect::<Vec<u64>>());
             }

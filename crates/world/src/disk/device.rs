@@ -1,6 +1,6 @@
 //! One disk: names, files, and how long it takes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use runtime::{DiskOutput, OpenMode};
 
 use crate::disk::file::File;
 use crate::disk::names::{Names, Node};
-use crate::disk::{DiskProfile, SlowDisk};
+use crate::disk::trouble::Troubles;
+use crate::disk::{Damage, DiskEvent, DiskProfile, SlowDisk};
 use crate::fault::FaultId;
 use crate::time::nanos;
 
@@ -31,6 +32,14 @@ pub(crate) struct Device {
     /// Bytes it holds at most.
     pub capacity: Option<u64>,
     pub rng: ChaCha8Rng,
+    /// The faults that it has.
+    pub troubles: Troubles,
+    /// Faults that have had an effect and were not told yet.
+    pub hits: Vec<FaultId>,
+    /// Operations that do not complete while the disk is stalled, in order.
+    pub held: VecDeque<Box<DiskEvent>>,
+    /// Names that are gone though a sync had called them durable, with the word of the fault.
+    pub vanished: Vec<(String, &'static str)>,
 }
 
 /// What an operation costs.
@@ -55,6 +64,10 @@ impl Device {
             names_done: 0,
             capacity: None,
             rng,
+            troubles: Troubles::default(),
+            hits: Vec::new(),
+            held: VecDeque::new(),
+            vanished: Vec::new(),
         }
     }
 
@@ -71,11 +84,21 @@ impl Device {
         id
     }
 
+    /// Bytes of all files, those without a name included.
+    pub fn used(&self) -> u64 {
+        self.files.values().map(|file| file.len).sum()
+    }
+
     /// Whether `more` bytes fit.
-    pub fn has_room(&self, more: u64) -> io::Result<()> {
-        let Some(capacity) = self.capacity else { return Ok(()) };
-        let used: u64 = self.files.values().map(|file| file.len).sum();
-        if used + more > capacity { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    pub fn has_room(&mut self, more: u64) -> io::Result<()> {
+        let full = self.troubles.full();
+        let capacity = full.map(|(_, capacity)| capacity).into_iter().chain(self.capacity).min();
+        let Some(capacity) = capacity.filter(|_| more > 0) else { return Ok(()) };
+        if self.used() + more <= capacity {
+            return Ok(());
+        }
+        self.hits.extend(full.filter(|(_, full)| *full == capacity).map(|(fault, _)| fault));
+        Err(io::Error::from_raw_os_error(ENOSPC))
     }
 
     pub fn file(&mut self, id: u64) -> &mut File {
@@ -95,6 +118,8 @@ impl Device {
             (None, OpenMode::Existing | OpenMode::ReadOnly) => return Err(io::ErrorKind::NotFound.into()),
             (None, OpenMode::Create | OpenMode::CreateNew | OpenMode::Truncate) => {
                 self.names.parent_must_be_dir(path)?;
+                // A name takes room too, if hardly any.
+                self.has_room(1)?;
                 let id = self.new_file();
                 self.change(now, vec![(path.to_owned(), Some(Node::File(id)))]);
                 id
@@ -196,6 +221,7 @@ impl Device {
         self.files.clear();
         self.handles += 1;
         self.boot += 1;
+        self.vanished.clear();
     }
 
     /// Puts a file there, durable.
@@ -205,10 +231,35 @@ impl Device {
         let id = self.open(now, path, OpenMode::CreateNew).expect("an empty disk has no such file");
         let file = self.file(id);
         file.handles -= 1;
-        file.append(content);
+        file.write(0, content);
         file.layers.clear();
         let old = self.names.settle();
         self.forget(old);
+    }
+
+    /// Every file, as it would be after a power loss now that loses all that is not durable.
+    pub fn durable(&self) -> BTreeMap<String, Chunks> {
+        let mut names = self.names.clone();
+        drop(names.undo(0, false));
+        let read = |id: u64| {
+            self.files.get(&id).map(|file| {
+                let (content, len) = file.durable();
+                content.read(0, len)
+            })
+        };
+        names.files().map(|(path, id)| (path.to_owned(), read(id).unwrap_or_default())).collect()
+    }
+
+    /// What faults have spoilt and nobody has written again.
+    pub fn damage(&self) -> Vec<Damage> {
+        let of =
+            |path: &str, &(from, to, word): &(u64, u64, &'static str)| Damage { path: path.to_owned(), from, to, word };
+        let spoilt = self.names.files().flat_map(|(path, id)| {
+            let damage = self.files.get(&id).map_or(&[][..], |file| &file.damage);
+            damage.iter().map(move |damage| of(path, damage))
+        });
+        let vanished = self.vanished.iter().map(|(path, word)| of(path, &(0, u64::MAX, word)));
+        spoilt.chain(vanished).collect()
     }
 
     /// Every file, as a process would read it.
@@ -217,3 +268,5 @@ impl Device {
         self.names.files().map(|(path, id)| (path.to_owned(), read(id))).collect()
     }
 }
+
+const ENOSPC: i32 = 28;

@@ -4,21 +4,25 @@
 //! later, in order of submission for each file; a sync makes durable what was submitted before it, at its completion. The
 //! end of a process loses nothing; what a power loss does is in [`power`].
 //!
-//! Deliberately absent: sectors of synced data that go bad, and a queue that operations of different files share.
+//! What faults do to an operation is in [`trouble`].
+//!
+//! Deliberately absent: a queue that operations of different files share.
 
 mod content;
 mod device;
 mod file;
 mod names;
 mod power;
+mod trouble;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use runtime::{Completion, DiskOp, DiskOutput, DiskResult, OpenFile, OpenMode, RawDisk};
+use runtime::{Completion, DiskOp, DiskOutput, DiskResult, Observation, OpenFile, OpenMode, RawDisk, cause::Cause};
 
+use crate::fault::FaultId;
 use crate::heap::Scheduled;
 use crate::inner::{Garbage, HostId, Inner, Kind};
 use crate::process::Process;
@@ -27,6 +31,21 @@ use crate::world::World;
 use device::Cost;
 pub(crate) use device::Device;
 pub use power::{FileLoss, Lose, PowerLoss};
+pub(crate) use trouble::Harm;
+pub use trouble::{Glob, Which};
+
+/// Bytes of a file that are not what was written and called durable, and were not written again since.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Damage {
+    /// The file. It may be gone: then all of it counts.
+    pub path: String,
+    /// The first byte.
+    pub from: u64,
+    /// The byte after the last.
+    pub to: u64,
+    /// The word of the fault that did it.
+    pub word: &'static str,
+}
 
 /// How long a disk takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,8 +80,8 @@ pub(crate) struct DiskEvent {
     start: u32,
     device: Arc<str>,
     boot: u32,
-    /// What becomes durable.
-    syncs: Option<Synced>,
+    /// What a sync covers, and what becomes of it.
+    syncs: Option<(Synced, Fate)>,
     /// For the trace.
     code: u8,
     bytes: u64,
@@ -76,10 +95,23 @@ impl std::fmt::Debug for DiskEvent {
     }
 }
 
+/// What a sync covers, by file and number of the sync.
 #[derive(Clone, Copy)]
 enum Synced {
     File(u64, u64),
     Names(u64),
+}
+
+/// What becomes of what a sync covers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Durable,
+    /// `fsync_lie`: nothing happens.
+    Lied(FaultId),
+    /// `fsync_error`: pages are dropped, and read as before if they are evicted.
+    Failed {
+        evicted: bool,
+    },
 }
 
 /// What [`OpenFile::raw`] holds.
@@ -148,7 +180,7 @@ impl Inner {
         if !state.devices.contains_key(device) {
             let rng = streams.get(&format!("disk/{}/{device}", state.name));
             let mut made = Device::new(profile, rng);
-            made.slowed = self.faults.of_disk(host, device);
+            self.faults.of_disk(host, device, streams, &mut made);
             state.devices.insert(device.into(), made);
         }
         state.devices.get_mut(device).expect("just made")
@@ -189,42 +221,39 @@ impl Inner {
             DiskOp::Append { file: open, data } => {
                 let (id, sim) = open_file(&mut file, open);
                 bytes = data.len() as u64;
-                let result = writable(&sim).and_then(|()| device.has_room(bytes)).map(|()| {
-                    let at = device.file(id).append(data);
-                    DiskOutput::Written { at, len: bytes }
-                });
-                (2, Cost::Write, result)
+                let at = device.file(id).len;
+                (2, Cost::Write, writable(&sim).and_then(|()| device.write(id, at, data)))
             }
             DiskOp::WriteAt { file: open, at, data } => {
                 let (id, sim) = open_file(&mut file, open);
                 bytes = data.len() as u64;
-                let growth = (at + bytes).saturating_sub(device.file(id).len);
-                let result = writable(&sim).and_then(|()| device.has_room(growth)).map(|()| {
-                    device.file(id).write(at, data);
-                    DiskOutput::Written { at, len: bytes }
-                });
-                (3, Cost::Write, result)
+                (3, Cost::Write, writable(&sim).and_then(|()| device.write(id, at, data)))
             }
             DiskOp::ReadAt { file: open, at, len } => {
                 let (id, _) = open_file(&mut file, open);
-                let chunks = device.file(id).read(at, len);
-                bytes = chunks.len() as u64;
-                (4, Cost::Read, Ok(DiskOutput::Read(chunks)))
+                let result = device.works(Cost::Read).map(|()| {
+                    let chunks = device.file(id).read(at, len);
+                    bytes = chunks.len() as u64;
+                    DiskOutput::Read(chunks)
+                });
+                (4, Cost::Read, result)
             }
             DiskOp::Sync { file: open } => {
                 let (id, _) = open_file(&mut file, open);
                 let ticket = device.next_ticket;
                 device.next_ticket += 1;
                 device.file(id).seal(ticket);
-                syncs = Some(Synced::File(id, ticket));
-                (5, Cost::Sync, Ok(DiskOutput::Done))
+                let (fate, result) = device.sync();
+                syncs = Some((Synced::File(id, ticket), fate));
+                (5, Cost::Sync, result)
             }
             DiskOp::SetLen { file: open, len } => {
                 let (id, sim) = open_file(&mut file, open);
                 let growth = len.saturating_sub(device.file(id).len);
-                let result = writable(&sim).and_then(|()| device.has_room(growth)).map(|()| {
+                let result = writable(&sim).and_then(|()| device.works(Cost::Write)).and_then(|()| {
+                    device.has_room(growth)?;
                     device.file(id).set_len(len);
-                    DiskOutput::Done
+                    Ok(DiskOutput::Done)
                 });
                 (6, Cost::Write, result)
             }
@@ -240,8 +269,11 @@ impl Inner {
             DiskOp::SyncDir { path } => {
                 let ticket = device.next_ticket;
                 device.next_ticket += 1;
-                let result = device.names.seal(&path, ticket).map(|()| DiskOutput::Done);
-                syncs = Some(Synced::Names(ticket));
+                let result = device.names.seal(&path, ticket).and_then(|()| {
+                    let (fate, result) = device.sync();
+                    syncs = Some((Synced::Names(ticket), fate));
+                    result
+                });
                 (13, Cost::Sync, result)
             }
         };
@@ -253,6 +285,7 @@ impl Inner {
         let at = (now + time).max(*last);
         *last = at;
         let boot = device.boot;
+        let hit = !device.hits.is_empty();
         if let Some(fault) = fault {
             self.faults.hit(fault);
         }
@@ -261,39 +294,79 @@ impl Inner {
             Cost::Write => self.counters.bytes_written += bytes,
             Cost::Sync => self.counters.syncs += 1,
         }
+        if hit {
+            let path = file.as_ref().map_or_else(|| Arc::from("the directory"), |(open, _)| Arc::clone(&open.path));
+            self.tell_hits(disk, &path, result.as_ref().err());
+        }
         let (host, start, device) = (disk.host, disk.start, Arc::clone(&disk.device));
         let event = DiskEvent { host, start, device, boot, syncs, code, bytes, done, result };
         self.heap.push(at, Scheduled::Disk(Box::new(event)));
         file
     }
 
-    pub fn disk_done(&mut self, event: DiskEvent) {
-        let DiskEvent { host, start, device, boot, syncs, code, bytes, done, result } = event;
+    /// Counts what faults did to an operation; what it fails by, and what it spoils, the world says itself.
+    fn tell_hits(&mut self, disk: &SimDisk, path: &str, error: Option<&io::Error>) {
+        let hits = self.count_hits(disk.host);
+        let error = error.is_some_and(|error| error.kind() != io::ErrorKind::StorageFull);
+        for fault in hits {
+            let word = self.faults.word(fault);
+            if error || word == "misdirected_write" {
+                let what = Observation::DiskFault { fault: word.to_owned(), path: path.to_owned(), error };
+                self.observe(Some(disk.host), Cause(self.current), what);
+            }
+        }
+    }
+
+    /// Counts what faults did to the disks of a host.
+    pub fn count_hits(&mut self, host: HostId) -> Vec<FaultId> {
+        let mut hits = Vec::new();
+        for device in self.hosts[host.index()].devices.values_mut() {
+            hits.append(&mut device.hits);
+        }
+        hits.iter().for_each(|fault| self.faults.hit(*fault));
+        hits
+    }
+
+    pub fn disk_done(&mut self, event: Box<DiskEvent>) {
+        let state = &mut self.hosts[event.host.index()];
+        if let Some(device) = state.devices.get_mut(&event.device)
+            && let Some(fault) = device.troubles.stalls()
+        {
+            device.held.push_back(event);
+            self.faults.hit(fault);
+            return;
+        }
+        let DiskEvent { host, start, device, boot, syncs, code, bytes, done, result } = *event;
         self.begin(Some(host), Kind::Disk, (u64::from(code) << 32) | (bytes & 0xffff_ffff));
         let current = self.current;
         let state = &mut self.hosts[host.index()];
         if let Some(device) = state.devices.get_mut(&device)
             && device.boot == boot
+            && let Some((what, fate)) = syncs
         {
-            match syncs {
-                Some(Synced::File(id, ticket)) => {
-                    if let Some(file) = device.files.get_mut(&id) {
-                        file.synced(ticket);
-                    }
-                }
-                Some(Synced::Names(ticket)) => {
-                    let old = device.names.synced(ticket);
-                    device.forget(old);
-                }
-                None => {}
-            }
+            device.synced(what, fate);
         }
+        if !state.devices.get(&device).is_none_or(|device| device.hits.is_empty()) {
+            self.count_hits(host);
+        }
+        let state = &mut self.hosts[host.index()];
         if state.process.as_ref().is_none_or(|process| process.start != start) {
             self.out.garbage.push(Garbage::Completion(done, Some(result)));
         } else if state.paused > 0 {
             state.parked.push((current, done, result));
         } else {
             self.out.completions.push((current, host, start, done, result));
+        }
+    }
+
+    /// A disk that was stalled goes on.
+    pub fn release_held(&mut self, host: HostId) {
+        let now = self.now;
+        let state = &mut self.hosts[host.index()];
+        for device in state.devices.values_mut().filter(|device| device.troubles.stalls().is_none()) {
+            for event in device.held.drain(..) {
+                self.heap.push(now, Scheduled::Disk(event));
+            }
         }
     }
 
@@ -306,6 +379,41 @@ impl Inner {
                 device.file(id).handles = 0;
                 device.free_if_unused(id);
             }
+        }
+    }
+}
+
+impl Device {
+    /// A sync is submitted: what it answers, and what it will have done.
+    fn sync(&mut self) -> (Fate, DiskResult) {
+        if let Err(error) = self.works(Cost::Sync) {
+            let evicted = crate::streams::below(&mut self.rng, 2) == 0;
+            return (Fate::Failed { evicted }, Err(error));
+        }
+        let fate = self.troubles.lies().map_or(Fate::Durable, Fate::Lied);
+        (fate, Ok(DiskOutput::Done))
+    }
+
+    /// A sync has completed.
+    fn synced(&mut self, what: Synced, fate: Fate) {
+        match (what, fate) {
+            (Synced::File(id, ticket), fate) => {
+                let Some(file) = self.files.get_mut(&id) else { return };
+                match fate {
+                    Fate::Durable => file.synced(ticket),
+                    Fate::Lied(fault) => self.hits.extend(file.sync_lied(ticket).then_some(fault)),
+                    Fate::Failed { evicted } => drop(file.sync_failed(ticket, evicted)),
+                }
+            }
+            (Synced::Names(ticket), Fate::Durable) => {
+                let old = self.names.synced(ticket);
+                self.forget(old);
+            }
+            (Synced::Names(ticket), Fate::Lied(fault)) => {
+                self.hits.extend(self.names.sync_lied(ticket).then_some(fault))
+            }
+            // The journal is written with the next sync.
+            (Synced::Names(_), Fate::Failed { .. }) => {}
         }
     }
 }

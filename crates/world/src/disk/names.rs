@@ -18,7 +18,7 @@ pub(crate) enum Node {
     File(u64),
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Names {
     /// By path; the root is not in it.
     now: BTreeMap<String, Node>,
@@ -26,25 +26,38 @@ pub(crate) struct Names {
     pending: Vec<Change>,
 }
 
+#[derive(Clone)]
 struct Change {
     at: u64,
-    /// What each path meant before.
-    before: Vec<(String, Option<Node>)>,
+    paths: Vec<Renamed>,
     /// The sync that makes it durable.
     ticket: Option<u64>,
+    /// A sync said that it is durable, and lied.
+    claimed: bool,
+}
+
+/// What became of a path.
+#[derive(Clone)]
+struct Renamed {
+    path: String,
+    /// What it meant.
+    before: Option<Node>,
+    /// Whether it means something now.
+    added: bool,
 }
 
 impl Change {
     fn dirs(&self) -> impl Iterator<Item = &str> {
-        self.before.iter().map(|(path, _)| parent(path))
+        self.paths.iter().map(|renamed| parent(&renamed.path))
     }
 
     fn files(&self) -> impl Iterator<Item = u64> {
-        self.before.iter().filter_map(|(_, node)| match node {
-            Some(Node::File(id)) => Some(*id),
-            _ => None,
-        })
+        self.paths.iter().filter_map(|renamed| file_of(renamed.before))
     }
+}
+
+fn file_of(node: Option<Node>) -> Option<u64> {
+    if let Some(Node::File(id)) = node { Some(id) } else { None }
 }
 
 /// The directory that a path lies in.
@@ -79,18 +92,17 @@ impl Names {
 
     /// Carries out a change; for each path the file it meant before and the one it means now.
     pub fn change(&mut self, now: u64, changes: Vec<(String, Option<Node>)>) -> Vec<(Option<u64>, Option<u64>)> {
-        let id = |node: Option<Node>| if let Some(Node::File(id)) = node { Some(id) } else { None };
         let mut files = Vec::with_capacity(changes.len());
-        let mut before = Vec::with_capacity(changes.len());
+        let mut paths = Vec::with_capacity(changes.len());
         for (path, after) in changes {
             let old = match after {
                 Some(node) => self.now.insert(path.clone(), node),
                 None => self.now.remove(&path),
             };
-            files.push((id(old), id(after)));
-            before.push((path, old));
+            files.push((file_of(old), file_of(after)));
+            paths.push(Renamed { path, before: old, added: after.is_some() });
         }
-        self.pending.push(Change { at: now, before, ticket: None });
+        self.pending.push(Change { at: now, paths, ticket: None, claimed: false });
         files
     }
 
@@ -236,24 +248,48 @@ impl Names {
         self.pending.len()
     }
 
-    /// A power loss: keeps the oldest `keep` changes and undoes the others. Gives for each path that was set back the file
-    /// it meant and the one it means again; the files that the kept changes had kept; and the paths.
-    pub fn undo(&mut self, keep: usize) -> Undone {
-        let id = |node: Option<Node>| if let Some(Node::File(id)) = node { Some(id) } else { None };
+    /// A sync has completed and lied: nothing is durable.
+    pub fn sync_lied(&mut self, ticket: u64) -> bool {
+        let mut claimed = false;
+        for change in self.pending.iter_mut().filter(|change| change.ticket.is_some_and(|sealed| sealed <= ticket)) {
+            change.claimed = true;
+            claimed = true;
+        }
+        claimed
+    }
+
+    /// A power loss: keeps the oldest `keep` changes and undoes the others. With `parted` a change is no one step: names that
+    /// it took away stay away, those that it gave are gone.
+    pub fn undo(&mut self, keep: usize, parted: bool) -> Undone {
         let mut undone = Undone::default();
         let pending = std::mem::take(&mut self.pending);
         let keep = keep.min(pending.len());
         for change in pending[keep..].iter().rev() {
-            for (path, before) in change.before.iter().rev() {
-                let lost = match before {
-                    Some(node) => self.now.insert(path.clone(), *node),
-                    None => self.now.remove(path),
+            for renamed in change.paths.iter().rev() {
+                if parted && !renamed.added {
+                    undone.kept.extend(file_of(renamed.before));
+                    continue;
+                }
+                let lost = match renamed.before {
+                    Some(node) => self.now.insert(renamed.path.clone(), node),
+                    None => self.now.remove(&renamed.path),
                 };
-                undone.files.push((id(lost), id(*before)));
-                undone.paths.push(path.clone());
+                undone.files.push((file_of(lost), file_of(renamed.before)));
+                undone.paths.push(renamed.path.clone());
+                if change.claimed {
+                    undone.claimed.push(renamed.path.clone());
+                }
             }
         }
-        undone.kept = pending[..keep].iter().flat_map(Change::files).collect();
+        // What lies in a directory that is gone is gone.
+        let paths: Vec<String> = self.now.keys().cloned().collect();
+        for path in paths {
+            if !matches!(self.get(parent(&path)), Ok(Some(Node::Dir))) {
+                undone.files.push((file_of(self.now.remove(&path)), None));
+                undone.paths.push(path);
+            }
+        }
+        undone.kept.extend(pending[..keep].iter().flat_map(Change::files));
         undone
     }
 }
@@ -261,7 +297,12 @@ impl Names {
 /// What [`Names::undo`] did.
 #[derive(Default)]
 pub(crate) struct Undone {
+    /// For each path that was set back the file it meant and the one it means again.
     pub files: Vec<(Option<u64>, Option<u64>)>,
+    /// Files that a power loss cannot bring back any more.
     pub kept: Vec<u64>,
+    /// The paths that were set back.
     pub paths: Vec<String>,
+    /// Those of them that a sync had called durable.
+    pub claimed: Vec<String>,
 }

@@ -6,14 +6,13 @@
 use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
+use runtime::{Observation, cause::Cause};
 
 use crate::disk::Device;
 use crate::disk::content::{Extents, Ranges};
-use crate::disk::file::{File, Layer};
+use crate::disk::file::{File, Layer, PAGE};
 use crate::inner::{End, HostId, Inner, Kind};
 use crate::streams::below;
-
-const PAGE: u64 = 4096;
 
 /// What becomes of unsynced data when the power goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -48,6 +47,10 @@ pub struct FileLoss {
     pub pages_old: u64,
     /// Pages that are partly as before.
     pub pages_torn: u64,
+    /// The lowest position lost that a sync had called durable, and lied (`fsync_lie`).
+    pub first_claimed: Option<u64>,
+    /// Bytes of its end that are zeros (`zero_tail`).
+    pub zeros: u64,
 }
 
 /// What one host lost.
@@ -77,7 +80,13 @@ impl Inner {
             device.power_loss(now, name, lose, torn_write, &mut loss);
         }
         let pages: u64 = loss.files.iter().map(|file| file.pages_old + file.pages_torn).sum();
-        self.begin(Some(host), Kind::PowerLoss, pages);
+        let cause = Cause(self.begin(Some(host), Kind::PowerLoss, pages));
+        self.count_hits(host);
+        let lies = loss.files.iter().filter(|file| file.first_claimed.is_some()).map(|file| file.path.clone());
+        for path in lies.collect::<Vec<_>>() {
+            let fault = "fsync_lie".to_owned();
+            self.observe(Some(host), cause, Observation::DiskFault { fault, path, error: false });
+        }
         loss
     }
 }
@@ -89,22 +98,27 @@ impl Device {
         self.forget(old);
         let paths: std::collections::BTreeMap<u64, String> =
             self.names.files().map(|(path, id)| (id, path.to_owned())).collect();
+        let zero_tail = self.troubles.zero_tail();
         let (files, rng) = (&mut self.files, &mut self.rng);
         let mut losses = Vec::new();
         for (id, file) in files.iter_mut() {
-            if let Some(mut of_file) = file.power_loss(lose, torn_write, rng) {
+            if let Some(mut of_file) = file.power_loss(lose, torn_write, zero_tail.is_some(), rng) {
                 of_file.device = Arc::clone(name);
                 of_file.path = paths.get(id).cloned().unwrap_or_default();
+                self.hits.extend(zero_tail.filter(|_| of_file.zeros > 0));
                 losses.push((*id, of_file));
             }
         }
         let unsynced = self.names.unsynced();
+        let parted = self.troubles.lost_names();
         let keep = match lose {
+            _ if parted.is_some() => 0,
             Lose::Nothing => unsynced,
             Lose::Unsynced => 0,
             Lose::Mix => below(&mut self.rng, unsynced as u64 + 1) as usize,
         };
-        let undone = self.names.undo(keep);
+        let undone = self.names.undo(keep, parted.is_some());
+        self.hits.extend(parted.into_iter().flat_map(|fault| undone.paths.iter().map(move |_| fault)));
         for (lost, back) in undone.files {
             if let Some(id) = back {
                 let file = self.file(id);
@@ -117,6 +131,7 @@ impl Device {
         }
         self.forget(undone.kept);
         loss.names.extend(undone.paths);
+        self.vanished.extend(undone.claimed.into_iter().map(|path| (path, "fsync_lie")));
         let ids: Vec<u64> = self.files.keys().copied().collect();
         for id in ids {
             self.free_if_unused(id);
@@ -138,22 +153,47 @@ struct Pages {
     old: u64,
     torn: u64,
     first_lost: Option<u64>,
+    /// A sync had called durable what is being undone.
+    claimed: bool,
+    first_claimed: Option<u64>,
 }
 
 impl Pages {
     fn lost(&mut self, at: u64) {
         self.first_lost = Some(self.first_lost.map_or(at, |first| first.min(at)));
+        if self.claimed {
+            self.first_claimed = Some(self.first_claimed.map_or(at, |first| first.min(at)));
+        }
     }
 }
 
 impl File {
     /// `None` if all was durable.
-    fn power_loss(&mut self, lose: Lose, torn_write: Option<u64>, rng: &mut ChaCha8Rng) -> Option<FileLoss> {
+    fn power_loss(
+        &mut self,
+        lose: Lose,
+        torn_write: Option<u64>,
+        zero_tail: bool,
+        rng: &mut ChaCha8Rng,
+    ) -> Option<FileLoss> {
+        if self.layers.is_empty() && self.lost.is_none() {
+            return None;
+        }
+        let (durable_len, written_len) = (self.durable_len(), self.len);
         let layers = std::mem::take(&mut self.layers);
-        let (durable_len, written_len) = (layers.front()?.len_before, self.len);
+        let claimed = layers.iter().rposition(|layer| layer.claimed);
+        let claimed_len = claimed.map(|last| layers.get(last + 1).map_or(written_len, |next| next.len_before));
         let mut pages = Pages::default();
         let unit = torn_write.unwrap_or(PAGE).clamp(1, PAGE);
         let kept_len = match lose {
+            _ if zero_tail => {
+                for layer in layers.into_iter().rev() {
+                    self.undo(layer, &mut pages);
+                }
+                self.content.cut(durable_len, u64::MAX);
+                written_len.max(durable_len)
+            }
+            Lose::Nothing if layers.is_empty() => durable_len,
             Lose::Nothing => written_len,
             Lose::Unsynced if torn_write.is_some() => {
                 self.keep_beginning(layers.into(), durable_len, unit, rng, &mut pages)
@@ -176,10 +216,23 @@ impl File {
                 kept_len
             }
         };
+        if let Some(lost) = self.lost.take() {
+            // No page of it was ever going to be written.
+            for (from, to) in lost.pages.iter() {
+                self.content.cut(from, to);
+                pages.lost(from);
+                self.damaged(from, to, "fsync_error");
+            }
+            self.content.overlay(lost.covered);
+        }
         self.content.cut(kept_len, u64::MAX);
         self.len = kept_len;
         if kept_len != written_len {
+            pages.claimed = claimed_len.is_some_and(|claimed| kept_len < claimed);
             pages.lost(kept_len.min(written_len));
+        }
+        if let (Some(from), Some(to)) = (pages.first_claimed, claimed_len) {
+            self.damaged(from, to.max(from + 1), "fsync_lie");
         }
         Some(FileLoss {
             device: Arc::from(""),
@@ -191,11 +244,14 @@ impl File {
             pages: pages.all,
             pages_old: pages.old,
             pages_torn: pages.torn,
+            first_claimed: pages.first_claimed,
+            zeros: if zero_tail { kept_len.saturating_sub(durable_len) } else { 0 },
         })
     }
 
     /// Undoes a layer.
     fn undo(&mut self, layer: Layer, pages: &mut Pages) {
+        pages.claimed = layer.claimed;
         for (from, to) in layer.dirty.iter() {
             self.content.cut(from, to);
             pages.lost(from);
@@ -208,6 +264,7 @@ impl File {
 
     /// Undoes a layer page by page, as chance has it. Beyond `written_len` there is only the old state.
     fn undo_some(&mut self, layer: Layer, written_len: u64, unit: u64, rng: &mut ChaCha8Rng, pages: &mut Pages) {
+        pages.claimed = layer.claimed;
         for (from, to) in in_pages(&layer.dirty) {
             pages.all += 1;
             if from >= written_len {
@@ -276,6 +333,7 @@ impl File {
         }
         let shrunk = self.len < durable_len;
         for (layer, gone) in layers.iter().zip(undo).rev() {
+            pages.claimed = layer.claimed;
             for (from, to) in gone {
                 let count = (to - 1) / PAGE - from / PAGE + 1;
                 pages.all += count;

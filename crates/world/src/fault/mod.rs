@@ -120,6 +120,11 @@ impl Faults {
     fn label(&self, id: FaultId) -> &str {
         self.all.get(id.0 as usize).map_or("", |report| &report.label)
     }
+
+    /// The word of a fault.
+    pub fn word(&self, id: FaultId) -> &'static str {
+        self.all.get(id.0 as usize).map_or("", |report| report.fault.word())
+    }
 }
 
 impl World {
