@@ -93,6 +93,7 @@ pub const PROBES: &[Probe] = &[
     probe("log_segments_dropped", "opening a log dropped segments behind a cut or a gap"),
     probe("log_index_rebuilt", "opening a log made an index anew"),
     probe("log_epochs_rebuilt", "opening a log read its leader epochs from the batches"),
+    probe("log_short_write", "the disk took a part of an append, and the rest was written after it"),
     probe("log_full", "an append failed for lack of space"),
     probe("log_flush_full", "a flush failed for lack of space"),
     probe("log_read_failed", "the disk could not read what a fetch asked for"),

@@ -320,6 +320,10 @@ impl Loader<'_> {
         let path = FileName::new(base, Kind::Index).path(self.dir);
         let file = self.disk.open(&path, OpenMode::ReadOnly).await.map_err(failed("open", &path))?;
         let len = self.disk.len(&file).await.map_err(failed("measure", &path))?;
+        if !self.how.clean {
+            // A process that was killed may have written it and not synced it.
+            self.disk.sync(&file).await.map_err(failed("sync", &path))?;
+        }
         let mut bytes = Vec::new();
         loop {
             let at = bytes.len() as u64;

@@ -179,8 +179,17 @@ impl Log {
         }
         let (from, to) = (self.pending[range.start].from, self.pending[range.end - 1].to);
         let error = match result {
-            Ok(DiskOutput::Written { at, len }) if (at, at + len) == (from, to) => {
+            // From further on if a write before took a part only.
+            Ok(DiskOutput::Written { at, len }) if at >= from && at + len == to => {
                 self.pending.range_mut(range).for_each(|pending| pending.written = true);
+                return;
+            }
+            Ok(DiskOutput::Short { at, len, rest }) if at + len + rest.len() as u64 == to && at >= from => {
+                probe::sometimes!("log_short_write");
+                self.flush_outrun();
+                let id = self.pending[range.start].segment;
+                self.appending = true;
+                self.on_file(id, FileOp::Append(rest), What::Appended);
                 return;
             }
             Ok(output) => io::Error::other(format!("asked to write {from} to {to}, the disk says {output:?}")),

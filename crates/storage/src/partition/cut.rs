@@ -154,7 +154,9 @@ impl Log {
                     _ => return,
                 }
             }
-            let busy = !self.pending.is_empty() || self.appending || self.flushes.is_running();
+            // A file that is being made for an append that failed must be there before it can go.
+            let opening = self.segments.iter().any(|segment| matches!(segment.slot, Slot::Opening(_)));
+            let busy = !self.pending.is_empty() || self.appending || self.flushes.is_running() || opening;
             if busy || self.broken.is_some() {
                 return;
             }

@@ -128,6 +128,9 @@ impl Log {
                 let data = Chunks::from(self.epochs.print().into_bytes());
                 (Step::Write(file.clone()), DiskOp::WriteAt { file, at: 0, data })
             }
+            (Step::Write(file), DiskOutput::Short { at, len, rest }) => {
+                (Step::Write(file.clone()), DiskOp::WriteAt { file: file.clone(), at: at + len, data: rest })
+            }
             (Step::Write(file), _) => (Step::Sync, DiskOp::Sync { file: file.clone() }),
             (Step::Sync, _) => {
                 let to = join(&self.dir, EPOCH_FILE);

@@ -38,6 +38,8 @@ struct Flush {
     epochs: u64,
     /// The names are being synced, or are.
     naming: bool,
+    /// A write took a part only, and its rest was submitted behind the syncs: what was asked for is still to be done.
+    outrun: bool,
     failed: Option<DiskError>,
 }
 
@@ -112,7 +114,10 @@ impl Log {
         self.flushes.requested = self.next_offset;
         match &mut self.flushes.current {
             Some(flush)
-                if flush.target >= asked.target && !flush.naming && flush.epochs == self.epoch_file.version() =>
+                if flush.target >= asked.target
+                    && !flush.outrun
+                    && !flush.naming
+                    && flush.epochs == self.epoch_file.version() =>
             {
                 flush.asked.push(asked);
             }
@@ -175,6 +180,7 @@ impl Log {
             under_way: 0,
             epochs: self.epoch_file.version(),
             naming: false,
+            outrun: false,
             failed: None,
         };
         for segment in &self.segments {
@@ -216,6 +222,12 @@ impl Log {
             self.closing &= flush.seal.is_none();
             return;
         }
+        let target = flush.target;
+        if flush.outrun {
+            self.flushes.asked.splice(..0, flush.asked);
+            self.flushes.seal = self.flushes.seal.take().or(flush.seal);
+            return;
+        }
         for segment in &mut self.segments {
             if flush.segments.contains(&segment.id) {
                 segment.named = true;
@@ -226,7 +238,6 @@ impl Log {
         let written = written.map_or(self.log_end_offset, |pending| pending.end);
         self.recovery_point = self.recovery_point.max(flush.target.min(written));
         self.release_held();
-        let target = flush.target;
         let (done, later): (Vec<_>, Vec<_>) = flush.asked.into_iter().partition(|asked| asked.target <= target);
         self.flushes.asked.extend(later);
         let tickets = done.iter().filter_map(|asked| asked.ticket).collect();
@@ -249,6 +260,13 @@ impl Log {
                 segment.slot = Slot::Opening(std::mem::take(waiting));
                 self.io.submit(segment.open_op(&dir), What::Opened(segment.id));
             }
+        }
+    }
+
+    /// The rest of a write was submitted, behind all syncs so far.
+    pub(super) fn flush_outrun(&mut self) {
+        if let Some(flush) = &mut self.flushes.current {
+            flush.outrun = true;
         }
     }
 
@@ -286,6 +304,7 @@ impl Log {
                 *step = Some(file.clone());
                 DiskOp::WriteAt { file, at: 0, data: Chunks::from(entries) }
             }
+            (Ok(DiskOutput::Short { at, len, rest }), Some(file)) => DiskOp::WriteAt { file, at: at + len, data: rest },
             (Ok(DiskOutput::Written { .. }), Some(file)) => DiskOp::Sync { file },
             (Ok(_), _) => {
                 self.flush_step().under_way -= 1;

@@ -129,6 +129,9 @@ struct State {
     space: Option<u64>,
     /// Syncs until one fails; `None` is never.
     sync_fails: Option<u64>,
+    /// Every so many writes one takes a part only.
+    short: Option<u64>,
+    writes: u64,
     ops: u64,
 }
 
@@ -170,6 +173,11 @@ impl MemDisk {
         self.0.lock().unwrap().space = bytes;
     }
 
+    /// Every so many writes one takes a part only.
+    pub fn set_short(&self, every: Option<u64>) {
+        self.0.lock().unwrap().short = every;
+    }
+
     /// The sync after `n` others fails with EIO.
     pub fn fail_sync(&self, n: u64) {
         self.0.lock().unwrap().sync_fails = Some(n);
@@ -194,6 +202,12 @@ impl MemDisk {
     pub fn get(&self, path: &str) -> Option<Vec<u8>> {
         let state = self.0.lock().unwrap();
         state.names.get(path).map(|inode| state.files[inode].cached.clone())
+    }
+
+    /// What a power loss would leave of a file at the least: nothing if its name is not durable.
+    pub fn durable(&self, path: &str) -> Option<Vec<u8>> {
+        let state = self.0.lock().unwrap();
+        state.durable_names.get(path).map(|inode| state.files[inode].durable.clone())
     }
 
     pub fn names(&self) -> Vec<String> {
@@ -277,6 +291,19 @@ impl State {
         self.files.get_mut(&inode(file)).expect("files are never forgotten")
     }
 
+    fn write(&mut self, file: &OpenFile, at: usize, mut data: Chunks) -> DiskOutput {
+        self.writes += 1;
+        let (len, writes) = (data.len(), self.writes);
+        if len > 1 && self.short.is_some_and(|every| writes.is_multiple_of(every)) {
+            let kept = 1 + (writes as usize * 37) % (len - 1);
+            let written = data.split_to(kept);
+            self.file(file).write(at, &written.to_vec());
+            return DiskOutput::Short { at: at as u64, len: kept as u64, rest: data };
+        }
+        self.file(file).write(at, &data.to_vec());
+        DiskOutput::Written { at: at as u64, len: len as u64 }
+    }
+
     fn run(&mut self, op: DiskOp) -> DiskResult {
         match op {
             DiskOp::Open { path, mode } => self.open(path, mode),
@@ -287,17 +314,14 @@ impl State {
                     }
                     *space -= data.len() as u64;
                 }
-                let file = self.file(&file);
-                let at = file.cached.len();
-                file.write(at, &data.to_vec());
-                Ok(DiskOutput::Written { at: at as u64, len: data.len() as u64 })
+                let at = self.file(&file).cached.len();
+                Ok(self.write(&file, at, data))
             }
             DiskOp::WriteAt { file, at, data } => {
                 if self.space.is_some_and(|space| space < data.len() as u64) {
                     return Err(io::ErrorKind::StorageFull.into());
                 }
-                self.file(&file).write(at as usize, &data.to_vec());
-                Ok(DiskOutput::Written { at, len: data.len() as u64 })
+                Ok(self.write(&file, at as usize, data))
             }
             DiskOp::ReadAt { file, at, len } => {
                 let bytes = &self.file(&file).cached;
