@@ -4,6 +4,10 @@
 //! each log. When the broker then says that it opened the log, it must end exactly there, and not below what was durable
 //! before. At the end of the run every log on every disk must be whole, its offset indexes must answer as a scan would, and
 //! two replicas that share a batch must be equal, byte for byte, in everything before it.
+//!
+//! What a fault has spoilt ([`HostDisk::damage`], by what the world did, whatever a broker says of it) is exempt, log by
+//! log: rotten bits, sectors gone astray, and what a lying or failed sync did not keep. A broker need not find them, since
+//! it does not read again what lies below its recovery point; but it must not lose what lies before them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +32,8 @@ struct Known {
     found: Option<(Offset, Offset)>,
     /// Durable below, by what the broker said and has not cut since.
     durable: Option<Offset>,
+    /// A fault has spoilt some of it.
+    damaged: bool,
 }
 
 /// C-DISK.
@@ -60,12 +66,12 @@ impl RecoverySound {
 
     fn opened(&mut self, event: &Stamped, partition: &TopicPartition, start: Offset, end: Offset) {
         let known = self.known(event.node, partition);
-        let durable = known.durable.take();
+        let (durable, damaged) = (known.durable.take(), known.damaged);
         let Some((first, found)) = known.found.take() else { return };
         self.judged += 1;
         // A log that ends before it begins is dropped, and begins where it should.
         let expected = if found < start && first < start { start } else { found };
-        if end != expected {
+        if if damaged { end < expected } else { end != expected } {
             self.breach(
                 Violation::new("a recovered log is not the longest valid prefix of what its disk held")
                     .with("log", format!("{partition} on {}", event.host))
@@ -74,7 +80,7 @@ impl RecoverySound {
                     .at(event),
             );
         }
-        if let Some(durable) = durable.filter(|durable| end < *durable) {
+        if let Some(durable) = durable.filter(|durable| end < *durable && !damaged) {
             self.breach(
                 Violation::new("a recovered log lacks bytes that were synced")
                     .with("log", format!("{partition} on {}", event.host))
@@ -113,6 +119,18 @@ impl RecoverySound {
     }
 }
 
+/// The partitions of whose files a fault has spoilt one.
+fn spoilt(disk: &HostDisk) -> BTreeSet<TopicPartition> {
+    disk.damage.iter().filter_map(|damage| reader::partition_of_file(&damage.path)).collect()
+}
+
+/// The logs that no fault has spoilt.
+fn sound_logs(disk: &HostDisk) -> Vec<ReplicaLog> {
+    let spoilt = spoilt(disk);
+    let logs = reader::logs(&disk.files);
+    logs.into_iter().filter(|log| !spoilt.contains(&log.partition)).collect()
+}
+
 impl Checker for RecoverySound {
     fn id(&self) -> &'static str {
         "C-DISK"
@@ -127,11 +145,25 @@ impl Checker for RecoverySound {
     }
 
     fn before_start(&mut self, disk: &HostDisk) {
-        let logs = reader::logs(&disk.files);
-        for log in &logs {
+        for (key, known) in &mut self.known {
+            known.damaged &= key.0 != disk.node;
+        }
+        for log in reader::logs(&disk.files) {
             self.known(disk.node, &log.partition).found = Some((log.first, log.end));
         }
-        self.epochs.lock().unwrap_or_else(PoisonError::into_inner).before_start(disk, &logs);
+        for partition in spoilt(disk) {
+            self.known(disk.node, &partition).damaged = true;
+        }
+        // A checkpoint says where a log begins and what of it is not read again.
+        if disk.damage.iter().any(|damage| !damage.path.contains('/')) {
+            for (key, known) in &mut self.known {
+                if key.0 == disk.node {
+                    known.damaged = true;
+                    known.found = None;
+                }
+            }
+        }
+        self.epochs.lock().unwrap_or_else(PoisonError::into_inner).before_start(disk, &sound_logs(disk));
     }
 
     fn observe(&mut self, event: &Stamped) {
@@ -155,7 +187,7 @@ impl Checker for RecoverySound {
 
     fn finish(&mut self, run: &RunEnd) -> Judgement {
         let up = run.disks.iter().filter(|disk| !self.down.contains(&disk.node));
-        let logs: Vec<(&HostDisk, Vec<ReplicaLog>)> = up.map(|disk| (disk, reader::logs(&disk.files))).collect();
+        let logs: Vec<(&HostDisk, Vec<ReplicaLog>)> = up.map(|disk| (disk, sound_logs(disk))).collect();
         let mut replicas: BTreeMap<&TopicPartition, Vec<(&str, &ReplicaLog)>> = BTreeMap::new();
         for (disk, logs) in &logs {
             for log in logs {

@@ -23,6 +23,8 @@ use std::sync::Arc;
 
 use protocol::{Chunks, NodeId, Offset, TopicPartition};
 
+pub use world::Damage;
+
 use crate::event::{Stamped, StoryLine};
 use crate::history::{History, ReadBack};
 
@@ -223,6 +225,8 @@ pub struct HostDisk {
     pub node: NodeId,
     /// Path on the disk → content. Shared with the world, not copied.
     pub files: BTreeMap<String, Chunks>,
+    /// Bytes of them that are not what was written and called durable, by the doing of faults.
+    pub damage: Vec<Damage>,
 }
 
 /// Everything a checker may read once the run is over.

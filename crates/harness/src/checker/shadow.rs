@@ -130,7 +130,7 @@ pub struct Lost {
 #[derive(Default, Debug)]
 pub struct Shadow {
     replicas: BTreeMap<TopicPartition, BTreeMap<NodeId, Replica>>,
-    /// Nodes that lost power since their logs were last opened.
+    /// Nodes that lost power, or whose disk did what it must not.
     dark: BTreeMap<NodeId, ()>,
 }
 
@@ -162,6 +162,10 @@ impl Shadow {
                 }
             }
             Observation::ProcessStarted => {}
+            // What the disk holds is not what was written: as after a power loss.
+            Observation::DiskFault { fault, error, .. } if !*error || fault == "fsync_error" => {
+                self.dark.insert(node, ());
+            }
             Observation::LogOpened { partition, end, .. } => {
                 let dark = self.dark.contains_key(&node);
                 let replica = self.at(partition, node);

@@ -248,7 +248,8 @@ impl Cluster {
     }
 
     fn disk(&self, host: &str, id: HostId) -> HostDisk {
-        HostDisk { host: host.into(), node: node_id(host), files: self.world.files(id, DEVICE) }
+        let (files, damage) = (self.world.files(id, DEVICE), self.world.damage(id, DEVICE));
+        HostDisk { host: host.into(), node: node_id(host), files, damage }
     }
 }
 

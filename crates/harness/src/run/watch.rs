@@ -3,7 +3,7 @@
 //! [`Watch`] receives every event of the world, stamps it, hands it to the checkers and keeps what faults, reports and
 //! stories need. It never looks into a process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use protocol::{LeaderEpoch, NodeId, Offset, TopicPartition};
@@ -92,6 +92,12 @@ pub struct Watch {
     pub milestones: Vec<Stamped>,
     /// Processes that ended by themselves.
     pub crashes: Vec<Crash>,
+    /// Processes that stopped because their disk failed them: as they should.
+    pub stops: Vec<Crash>,
+    /// Nodes with a fault's IO error since their process started.
+    failing: BTreeSet<NodeId>,
+    /// Nodes whose disk holds, or held, what nobody wrote, or has lost what was called durable.
+    hurt: BTreeSet<NodeId>,
     /// Losses by power failures.
     pub losses: Vec<Loss>,
     /// Log ends by node and partition, to see what a power failure took.
@@ -125,6 +131,9 @@ impl Watch {
             probes_before: BTreeMap::new(),
             milestones: Vec::new(),
             crashes: Vec::new(),
+            stops: Vec::new(),
+            failing: BTreeSet::new(),
+            hurt: BTreeSet::new(),
             losses: Vec::new(),
             ends: BTreeMap::new(),
             lost_power: BTreeMap::new(),
@@ -300,7 +309,7 @@ impl Watch {
                 let key = (event.node, partition.clone());
                 let before = self.ends.insert(key, *end);
                 if let Some(before) = before
-                    && self.lost_power.get(&event.node).copied().unwrap_or(false)
+                    && (self.lost_power.get(&event.node).copied().unwrap_or(false) || self.hurt.contains(&event.node))
                     && *end < before
                 {
                     let (from, to) = (*end, before);
@@ -319,8 +328,26 @@ impl Watch {
                     self.lost_power.insert(event.node, false);
                 }
             },
+            Observation::ProcessStarted => {
+                self.failing.remove(&event.node);
+            }
+            Observation::DiskFault { fault, error, .. } => {
+                if *error {
+                    self.failing.insert(event.node);
+                }
+                // A failed sync has lost what it covered, as much as a power failure would.
+                if !*error || fault == "fsync_error" {
+                    self.hurt.insert(event.node);
+                }
+            }
             Observation::Fatal { why } => {
-                self.crashes.push(Crash { at_ns, host: event.host.to_string(), message: format!("gave up: {why}") });
+                let crash = Crash { at_ns, host: event.host.to_string(), message: format!("gave up: {why}") };
+                // By what the world did to its disk, not by what it says.
+                if self.failing.contains(&event.node) || self.hurt.contains(&event.node) {
+                    self.stops.push(crash);
+                } else {
+                    self.crashes.push(crash);
+                }
             }
             Observation::Acknowledged { .. } => self.acknowledged_batches += 1,
             _ => {}

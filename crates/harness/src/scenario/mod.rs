@@ -25,7 +25,7 @@ mod tests;
 pub use chaos::{Chaos, ChaosWord, Plan, SwarmLine};
 pub use diagnostic::{Problem, Problems, Severity, Source, Spanned, code};
 pub use fault::{
-    Action, At, ClockAction, DiskAction, FaultLine, Heal, LoseData, NetworkAction, ProcessAction, Slower, Target,
+    Action, At, ClockAction, DiskAction, FaultLine, Heal, LoseData, NetworkAction, ProcessAction, Slower, Target, Which,
     WORDS as FAULT_WORDS,
 };
 pub use model::{

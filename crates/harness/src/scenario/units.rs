@@ -337,8 +337,13 @@ mod tests {
         }
 
         #[test]
+        fn shares_read_back(hundredths in 1u32..=10_000) {
+            prop_assert_eq!(share(&show_share(hundredths * 100)), Ok(hundredths * 100));
+        }
+
+        #[test]
         fn no_text_makes_a_parser_panic(text in "\\PC{0,12}") {
-            let _ = (duration(&text), rate(&text), size(&text), percent(&text), distribution(&text));
+            let _ = (duration(&text), rate(&text), size(&text), percent(&text), share(&text), distribution(&text));
         }
     }
 }

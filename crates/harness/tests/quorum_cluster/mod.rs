@@ -311,6 +311,7 @@ impl Cluster {
             host: self.world.name(*host),
             node: *id,
             files: self.world.files(*host, "data"),
+            damage: self.world.damage(*host, "data"),
         });
         let run = RunEnd { setup: self.setup.clone(), disks: disks.collect(), ..RunEnd::default() };
         let mut found = self.seen.lock().unwrap().broken.clone();

@@ -67,6 +67,11 @@ pub fn logs(files: &BTreeMap<String, Chunks>) -> Vec<ReplicaLog> {
         .collect()
 }
 
+/// The partition whose directory a file lies in.
+pub fn partition_of_file(path: &str) -> Option<TopicPartition> {
+    partition_of(path.rsplit_once('/')?.0)
+}
+
 fn partition_of(dir: &str) -> Option<TopicPartition> {
     let name = dir.rsplit('/').next().expect("a split has a first part");
     let (topic, partition) = name.rsplit_once('-')?;

@@ -24,7 +24,7 @@ fn batch(base: i64, records: i32, epoch: i32, value: u8) -> Vec<u8> {
 
 fn disk(node: i32, files: &[(&str, Vec<u8>)]) -> HostDisk {
     let files = files.iter().map(|(name, bytes)| (format!("t-0/{name}"), Chunks::from(bytes.clone())));
-    HostDisk { host: Arc::from(format!("b{node}")), node: NodeId(node), files: files.collect() }
+    HostDisk { host: Arc::from(format!("b{node}")), node: NodeId(node), files: files.collect(), damage: Vec::new() }
 }
 
 const SEGMENT: &str = "00000000000000000000.log";

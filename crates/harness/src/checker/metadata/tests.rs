@@ -179,7 +179,7 @@ impl Told {
     fn judge(&mut self) -> [Judgement; 2] {
         let path = "data/__cluster_metadata-0/00000000000000000000.log".to_owned();
         let files = [(path, self.bytes.clone().into())].into();
-        let disk = HostDisk { host: Arc::from("c1"), node: NodeId(101), files };
+        let disk = HostDisk { host: Arc::from("c1"), node: NodeId(101), files, damage: Vec::new() };
         let node = NodeInfo { host: Arc::from("c1"), id: NodeId(101), broker: false, controller: true };
         let topic = TopicInfo { name: "orders".to_owned(), partitions: 1, replicas: 3, min_isr: 2 };
         let setup = Setup { nodes: vec![node], topics: vec![topic], ..Setup::default() };

@@ -217,6 +217,7 @@ fn a_commit_that_is_missing_from_the_disks_at_the_end_is_found() {
         host: Arc::from(format!("c{node}")),
         node: NodeId(node),
         files: [("d/__cluster_metadata-0/00000000000000000000.log".to_owned(), Chunks::from(content.to_vec()))].into(),
+        damage: Vec::new(),
     };
     let run = |disks: Vec<HostDisk>| {
         let mut told = Told::new();

@@ -90,7 +90,29 @@ impl Impact {
                 }
             },
             Action::Disk(action) => match action {
-                DiskAction::Slow { .. } => disturbed(&mut impact),
+                DiskAction::Slow { .. } | DiskAction::ShortWrite(..) => disturbed(&mut impact),
+                // Its process goes on speaking, and what needs the disk waits, or is refused.
+                DiskAction::Stall(_) | DiskAction::Full(..) => {
+                    grey(&mut impact);
+                    away(&mut impact);
+                }
+                // A process stops at an error of a write or a sync, and of a read of the metadata log.
+                DiskAction::ReadError(..) => {
+                    grey(&mut impact);
+                    away(&mut impact);
+                }
+                DiskAction::WriteError(..) | DiskAction::SyncError(..) => {
+                    away(&mut impact);
+                    on(&mut impact, Harm::DropsPages);
+                }
+                DiskAction::SyncLie(_) => on(&mut impact, Harm::Lies),
+                // They take only what was not synced, at a power loss that counts as one.
+                DiskAction::LostRename(_) | DiskAction::ZeroTail(_) => {}
+                DiskAction::BitRot { .. } | DiskAction::MisdirectedWrite(..) => {
+                    grey(&mut impact);
+                    away(&mut impact);
+                    on(&mut impact, Harm::Rot);
+                }
             },
             Action::Clock(action) => match action {
                 // Sessions and time-outs run on the monotonic clock, which none of these moves but a drift, a little.

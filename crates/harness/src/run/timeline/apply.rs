@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use runtime::Observation;
-use world::{ClockFault, DiskFault, Drive, Fault, Link, Lose, NetworkFault, ProcessFault, ResetOf};
+use world::{ClockFault, DiskFault, Drive, Fault, Glob, Link, Lose, NetworkFault, ProcessFault, ResetOf};
 
 use crate::scenario::{
-    Action, ClockAction, DiskAction, FaultLine, LinkTerm, LoseData, NetworkAction, ProcessAction, Slower,
+    Action, ClockAction, DiskAction, FaultLine, LinkTerm, LoseData, NetworkAction, ProcessAction, Slower, Which,
 };
 
 use super::super::cluster::disk_of;
@@ -137,6 +137,19 @@ impl Driver<'_> {
                         x: 1,
                     }
                 }
+                DiskAction::Stall(_) => DiskFault::Stall { disk },
+                DiskAction::ReadError(_, of) => DiskFault::ReadError { disk, which: which(*of) },
+                DiskAction::WriteError(_, of) => DiskFault::WriteError { disk, which: which(*of) },
+                DiskAction::SyncError(_, of) => DiskFault::SyncError { disk, which: which(*of) },
+                DiskAction::SyncLie(_) => DiskFault::SyncLie { disk },
+                DiskAction::Full(_, after) => DiskFault::Full { disk, after: *after },
+                DiskAction::ShortWrite(_, of) => DiskFault::ShortWrite { disk, which: which(*of) },
+                DiskAction::LostRename(_) => DiskFault::LostRename { disk },
+                DiskAction::BitRot { files, share, .. } => {
+                    DiskFault::BitRot { disk, files: Glob::new(files.as_str()), share: *share }
+                }
+                DiskAction::MisdirectedWrite(_, of) => DiskFault::MisdirectedWrite { disk, which: which(*of) },
+                DiskAction::ZeroTail(_) => DiskFault::ZeroTail { disk },
             });
         }
         faults.into_iter().map(Fault::from).collect()
@@ -158,6 +171,13 @@ impl Driver<'_> {
 
     fn link(&self, term: &LinkTerm, sides: &Sides) -> Link {
         Link { from: self.ids(&sides.0), to: self.ids(&sides.1), both: !term.one_way }
+    }
+}
+
+const fn which(of: Which) -> world::Which {
+    match of {
+        Which::Share(ppm) => world::Which::Share(ppm),
+        Which::Nth(nth) => world::Which::Nth(nth),
     }
 }
 

@@ -29,6 +29,8 @@ enum Todo {
     Begin(usize),
     /// A fault that lasts, or the time that its hosts are down, ends.
     End(usize),
+    /// Hosts that stopped because of a fault are started again.
+    Restart(usize),
 }
 
 /// A fault that was begun: same index as its span.
@@ -194,6 +196,7 @@ impl<'a> Driver<'a> {
             match todo {
                 Todo::Begin(index) => self.begin(&self.scenario.faults[index]),
                 Todo::End(index) => self.end(index),
+                Todo::Restart(index) => self.restart(index),
             }
         }
     }
@@ -268,9 +271,21 @@ impl<'a> Driver<'a> {
         if !line.action.downs().is_empty() && led.1 > 0 {
             what.push_str(&format!(" (led {}/{})", led.0, led.1));
         }
-        let lasts = if active.down.is_empty() { line.lasts } else { line.restart_after };
+        let mut restarts = None;
+        let lasts = match line.restart_after {
+            // Nobody is down by it yet: a process may stop itself.
+            Some(after) if active.down.is_empty() => {
+                restarts = Some(after);
+                line.lasts.or(Some(after))
+            }
+            Some(after) => Some(after),
+            None => line.lasts,
+        };
         if let Some(lasts) = lasts {
             self.plan(start.saturating_add(lasts), Todo::End(index));
+        }
+        if let Some(after) = restarts {
+            self.plan(start.saturating_add(after), Todo::Restart(index));
         }
         self.active.push(active);
         self.controller_lost.push(lost_controller);
@@ -349,6 +364,16 @@ impl<'a> Driver<'a> {
         self.with_watch(|watch| watch.budget.end(now, index, mattered));
         for host in self.active[index].down.clone() {
             // Another fault may keep it down for longer.
+            if !self.active.iter().any(|active| !active.ended && active.down.contains(&host)) {
+                self.cluster.start(&host);
+            }
+        }
+    }
+
+    /// Starts the hosts of a fault again, as far as they are not down by another.
+    fn restart(&mut self, index: usize) {
+        self.cluster.bury();
+        for host in self.faults[index].hosts.clone() {
             if !self.active.iter().any(|active| !active.ended && active.down.contains(&host)) {
                 self.cluster.start(&host);
             }

@@ -4,7 +4,7 @@
 //! shortest time-out of `timers = "fast"` to well past the longest (a session is 1.5 s), so that both a fault that nobody
 //! notices and one that everybody does are drawn.
 
-use crate::scenario::fault::{Action, ClockAction, DiskAction, LoseData, NetworkAction, ProcessAction, Slower};
+use crate::scenario::fault::{Action, ClockAction, DiskAction, LoseData, NetworkAction, ProcessAction, Slower, Which};
 
 use super::dice::Dice;
 use super::targets::{Targets, placeless};
@@ -47,6 +47,17 @@ words! {
     Hang = "hang";
     PowerOff = "power_off";
     SlowDisk = "slow_disk";
+    StallDisk = "stall_disk";
+    ReadError = "read_error";
+    WriteError = "write_error";
+    FsyncError = "fsync_error";
+    FsyncLie = "fsync_lie";
+    DiskFull = "disk_full";
+    ShortWrite = "short_write";
+    LostRename = "lost_rename";
+    BitRot = "bit_rot";
+    MisdirectedWrite = "misdirected_write";
+    ZeroTail = "zero_tail";
     ClockOffset = "clock_offset";
     ClockDrift = "clock_drift";
     ClockJump = "clock_jump";
@@ -92,6 +103,17 @@ impl ChaosWord {
             },
             Action::Disk(action) => match action {
                 DiskAction::Slow { .. } => Self::SlowDisk,
+                DiskAction::Stall(_) => Self::StallDisk,
+                DiskAction::ReadError(..) => Self::ReadError,
+                DiskAction::WriteError(..) => Self::WriteError,
+                DiskAction::SyncError(..) => Self::FsyncError,
+                DiskAction::SyncLie(_) => Self::FsyncLie,
+                DiskAction::Full(..) => Self::DiskFull,
+                DiskAction::ShortWrite(..) => Self::ShortWrite,
+                DiskAction::LostRename(_) => Self::LostRename,
+                DiskAction::BitRot { .. } => Self::BitRot,
+                DiskAction::MisdirectedWrite(..) => Self::MisdirectedWrite,
+                DiskAction::ZeroTail(_) => Self::ZeroTail,
             },
             Action::Clock(action) => match action {
                 ClockAction::Offset { .. } => Self::ClockOffset,
@@ -183,6 +205,43 @@ impl ChaosWord {
                 };
                 lasting(DiskAction::Slow { host, read, write, fsync }, dice.log(500 * MS, 15 * S))
             }
+            Self::StallDisk => lasting(DiskAction::Stall(placeless(targets.one(dice))), dice.log(50 * MS, 10 * S)),
+            Self::ReadError => {
+                let action = DiskAction::ReadError(placeless(targets.one(dice)), Which::Share(share(dice, 10, 2_000)));
+                stopping(action, dice, 15 * S)
+            }
+            Self::WriteError => {
+                let action = DiskAction::WriteError(placeless(targets.one(dice)), Which::Nth(dice.log(1, 300)));
+                stopping(action, dice, 5 * S)
+            }
+            Self::FsyncError => {
+                let action = DiskAction::SyncError(placeless(targets.one(dice)), Which::Nth(dice.log(1, 50)));
+                stopping(action, dice, 10 * S)
+            }
+            Self::FsyncLie => lasting(DiskAction::SyncLie(placeless(targets.one(dice))), dice.log(500 * MS, 15 * S)),
+            Self::DiskFull => {
+                let after = dice.log_binary(1 << 10, 1 << 20);
+                lasting(DiskAction::Full(placeless(targets.one(dice)), after), dice.log(500 * MS, 10 * S))
+            }
+            Self::ShortWrite => {
+                let action =
+                    DiskAction::ShortWrite(placeless(targets.one(dice)), Which::Share(share(dice, 100, 10_000)));
+                lasting(action, dice.log(500 * MS, 15 * S))
+            }
+            Self::LostRename => lasting(DiskAction::LostRename(placeless(targets.one(dice))), dice.log(S, 20 * S)),
+            Self::BitRot => {
+                let files = dice.pick(&["*.log", "*.index", "*-checkpoint", "*"]).to_string();
+                let share = share(dice, 10, 1_000);
+                let host = placeless(targets.one(dice));
+                let restart_after = Some(dice.log(100 * MS, 10 * S));
+                Hit { action: DiskAction::BitRot { host, files, share }.into(), lasts: None, restart_after }
+            }
+            Self::MisdirectedWrite => {
+                let action =
+                    DiskAction::MisdirectedWrite(placeless(targets.one(dice)), Which::Share(share(dice, 10, 200)));
+                stopping(action, dice, 5 * S)
+            }
+            Self::ZeroTail => lasting(DiskAction::ZeroTail(placeless(targets.one(dice))), dice.log(S, 20 * S)),
         })
     }
 }
@@ -206,6 +265,12 @@ fn at_once(action: impl Into<Action>) -> Hit {
 /// A fault that ends after a time.
 fn lasting(action: impl Into<Action>, lasts: u64) -> Hit {
     Hit { action: action.into(), lasts: Some(lasts), restart_after: None }
+}
+
+/// A fault of a disk that a process may stop at; then it is started again.
+fn stopping(action: DiskAction, dice: &mut Dice, lasts_max: u64) -> Hit {
+    let lasts = dice.log(500 * MS, lasts_max);
+    Hit { action: action.into(), lasts: Some(lasts), restart_after: Some(lasts + dice.log(100 * MS, 5 * S)) }
 }
 
 /// A fault after which hosts are started again.

@@ -8,7 +8,20 @@ use super::super::units::show_duration;
 use super::{Target, one};
 
 /// The words of this family that this version acts on.
-pub(super) const WORDS: &[&str] = &["slow_disk"];
+pub(super) const WORDS: &[&str] = &[
+    "slow_disk",
+    "stall_disk",
+    "read_error",
+    "write_error",
+    "fsync_error",
+    "fsync_lie",
+    "disk_full",
+    "short_write",
+    "lost_rename",
+    "bit_rot",
+    "misdirected_write",
+    "zero_tail",
+];
 
 /// What happens to disks.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,6 +37,53 @@ pub enum DiskAction {
         /// A sync.
         fsync: Option<Slower>,
     },
+    /// Operations do not complete.
+    Stall(Spanned<NodeTerm>),
+    /// Reads fail with EIO.
+    ReadError(Spanned<NodeTerm>, Which),
+    /// Writes fail with EIO.
+    WriteError(Spanned<NodeTerm>, Which),
+    /// Syncs fail with EIO, once told, and what they covered is on no disk.
+    SyncError(Spanned<NodeTerm>, Which),
+    /// Syncs succeed and do nothing.
+    SyncLie(Spanned<NodeTerm>),
+    /// So many bytes more, then ENOSPC.
+    Full(Spanned<NodeTerm>, u64),
+    /// Writes take a part only.
+    ShortWrite(Spanned<NodeTerm>, Which),
+    /// At a power loss names that were not synced are gone.
+    LostRename(Spanned<NodeTerm>),
+    /// Sectors at rest change.
+    BitRot {
+        /// Whose.
+        host: Spanned<NodeTerm>,
+        /// Of which files: a glob.
+        files: String,
+        /// The chance of each sector, in parts per million.
+        share: u32,
+    },
+    /// A sector of a write lands elsewhere.
+    MisdirectedWrite(Spanned<NodeTerm>, Which),
+    /// At a power loss what had grown is zeros.
+    ZeroTail(Spanned<NodeTerm>),
+}
+
+/// Which operations.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Which {
+    /// Each with this chance, in parts per million.
+    Share(u32),
+    /// The one with this number from now on, from 1, once.
+    Nth(u64),
+}
+
+impl Which {
+    fn argument(self) -> String {
+        match self {
+            Self::Share(ppm) => format!("share = \"{}\"", units::show_share(ppm)),
+            Self::Nth(nth) => format!("nth = {nth}"),
+        }
+    }
 }
 
 /// How much slower.
@@ -39,18 +99,51 @@ impl DiskAction {
     pub(super) const fn word(&self) -> &'static str {
         match self {
             Self::Slow { .. } => "slow_disk",
+            Self::Stall(_) => "stall_disk",
+            Self::ReadError(..) => "read_error",
+            Self::WriteError(..) => "write_error",
+            Self::SyncError(..) => "fsync_error",
+            Self::SyncLie(_) => "fsync_lie",
+            Self::Full(..) => "disk_full",
+            Self::ShortWrite(..) => "short_write",
+            Self::LostRename(_) => "lost_rename",
+            Self::BitRot { .. } => "bit_rot",
+            Self::MisdirectedWrite(..) => "misdirected_write",
+            Self::ZeroTail(_) => "zero_tail",
         }
     }
 
     pub(super) fn target(&self) -> Target<'_> {
         match self {
-            Self::Slow { host, .. } => one(host),
+            Self::Slow { host, .. }
+            | Self::Stall(host)
+            | Self::ReadError(host, _)
+            | Self::WriteError(host, _)
+            | Self::SyncError(host, _)
+            | Self::SyncLie(host)
+            | Self::Full(host, _)
+            | Self::ShortWrite(host, _)
+            | Self::LostRename(host)
+            | Self::BitRot { host, .. }
+            | Self::MisdirectedWrite(host, _)
+            | Self::ZeroTail(host) => one(host),
         }
     }
 
     pub(super) const fn has_length(&self) -> bool {
+        !matches!(self, Self::BitRot { .. })
+    }
+
+    /// Whether a process stops when it sees what this does.
+    pub const fn may_stop(&self) -> bool {
         match self {
-            Self::Slow { .. } => true,
+            Self::ReadError(..)
+            | Self::WriteError(..)
+            | Self::SyncError(..)
+            | Self::BitRot { .. }
+            | Self::MisdirectedWrite(..) => true,
+            Self::Slow { .. } | Self::Stall(_) | Self::SyncLie(_) | Self::Full(..) | Self::ShortWrite(..) => false,
+            Self::LostRename(_) | Self::ZeroTail(_) => false,
         }
     }
 
@@ -60,6 +153,16 @@ impl DiskAction {
                 .into_iter()
                 .filter_map(|(key, value)| value.map(|slower| format!("{key} = \"{slower}\"")))
                 .collect(),
+            Self::ReadError(_, which)
+            | Self::WriteError(_, which)
+            | Self::SyncError(_, which)
+            | Self::ShortWrite(_, which)
+            | Self::MisdirectedWrite(_, which) => vec![which.argument()],
+            Self::Full(_, after) => vec![format!("after = \"{}\"", units::show_size(*after))],
+            Self::BitRot { files, share, .. } => {
+                vec![format!("files = \"{files}\""), format!("share = \"{}\"", units::show_share(*share))]
+            }
+            Self::Stall(_) | Self::SyncLie(_) | Self::LostRename(_) | Self::ZeroTail(_) => Vec::new(),
         }
     }
 }
@@ -80,11 +183,30 @@ pub(super) fn read(
     problems: &mut Problems,
     source: &Source,
 ) -> Option<DiskAction> {
+    // Before the host, so that each is complained of by itself.
+    let which = match name {
+        "read_error" | "write_error" | "short_write" | "misdirected_write" => {
+            Some(which(name, fields, problems, source, None))
+        }
+        "fsync_error" => Some(which(name, fields, problems, source, Some(Which::Nth(1)))),
+        _ => None,
+    };
+    if let Some(which) = which {
+        let host = fields.read(name, problems, source, disk)?;
+        let which = which?;
+        return Some(match name {
+            "read_error" => DiskAction::ReadError(host, which),
+            "write_error" => DiskAction::WriteError(host, which),
+            "fsync_error" => DiskAction::SyncError(host, which),
+            "short_write" => DiskAction::ShortWrite(host, which),
+            _ => DiskAction::MisdirectedWrite(host, which),
+        });
+    }
     Some(match name {
         "slow_disk" => {
             let [read, write, fsync] = ["read", "write", "fsync"].map(|key| fields.read(key, problems, source, slower));
             let x = fields.read("x", problems, source, slower).map(|found| found.value);
-            let host = fields.read(name, problems, source, term::node)?;
+            let host = fields.read(name, problems, source, disk)?;
             let [read, write, fsync] = [read, write, fsync].map(|found| found.map(|found| found.value).or(x));
             if read.is_none() && write.is_none() && fsync.is_none() {
                 if !["read", "write", "fsync", "x"].iter().any(|key| fields.has(key)) {
@@ -96,8 +218,76 @@ pub(super) fn read(
             }
             DiskAction::Slow { host, read, write, fsync }
         }
+        "stall_disk" => DiskAction::Stall(fields.read(name, problems, source, disk)?),
+        "fsync_lie" => DiskAction::SyncLie(fields.read(name, problems, source, disk)?),
+        "lost_rename" => DiskAction::LostRename(fields.read(name, problems, source, disk)?),
+        "zero_tail" => DiskAction::ZeroTail(fields.read(name, problems, source, disk)?),
+        "disk_full" => {
+            let (given, after) = (fields.has("after"), fields.read("after", problems, source, units::size));
+            let host = fields.read(name, problems, source, disk)?;
+            if given && after.is_none() {
+                return None;
+            }
+            DiskAction::Full(host, after.map_or(0, |after| after.value))
+        }
+        "bit_rot" => {
+            let files = fields.read("files", problems, source, glob);
+            let files = fields.require("files", files, problems);
+            let share = fields.read("share", problems, source, units::share);
+            let share = fields.require("share", share, problems);
+            let host = fields.read(name, problems, source, disk)?;
+            DiskAction::BitRot { host, files: files?.value, share: share?.value }
+        }
         _ => return None,
     })
+}
+
+/// `share` or `nth`, not both.
+fn which(
+    name: &'static str,
+    fields: &mut Fields<'_>,
+    problems: &mut Problems,
+    source: &Source,
+    default: Option<Which>,
+) -> Option<Which> {
+    let (has_share, has_nth) = (fields.has("share"), fields.has("nth"));
+    let share = fields.read("share", problems, source, units::share);
+    let nth = fields.integer("nth", 1..=1_000_000_000, problems);
+    if let (Some(_), Some(nth)) = (&share, &nth) {
+        problems
+            .error(code::NOT_TOGETHER, nth.span.clone(), "`share` and `nth` in one fault")
+            .label("either a share of them all, or one by its number");
+        return None;
+    }
+    let share = share.map(|share| Which::Share(share.value));
+    let nth = nth.and_then(|nth| u64::try_from(nth.value).ok()).map(Which::Nth);
+    if !has_share && !has_nth && default.is_none() {
+        let place = fields.get(name).map(|entry| entry.key_span.clone())?;
+        problems
+            .error(code::MISSING_KEY, place, format!("`{name}` of which operations?"))
+            .label("say `share = \"1%\"` for so many of them, or `nth = 3` for the third from now on");
+        return None;
+    }
+    share.or(nth).or(if has_share || has_nth { None } else { default })
+}
+
+/// A host, or its disk: `b2`, `b2:/data`. Each node has one, which is called `data`.
+fn disk(text: &str) -> Result<NodeTerm, units::Refusal> {
+    let Some((host, device)) = text.rsplit_once(":/") else { return term::node(text) };
+    if device != crate::run::cluster::DEVICE {
+        let at = text.len() - device.len() - 1..text.len();
+        return Err(units::Refusal::new(code::BAD_TERM, at, format!("no node has a disk `/{device}`"))
+            .label(format!("every node has one disk, `/{}`", crate::run::cluster::DEVICE)));
+    }
+    term::node(host)
+}
+
+fn glob(text: &str) -> Result<String, units::Refusal> {
+    if text.is_empty() || text.starts_with('/') {
+        return Err(units::Refusal::new(code::BAD_TERM, 0..text.len(), format!("`{text}` names no file"))
+            .label("a pattern like `*.log`, or `orders-*/*.log` with the directory"));
+    }
+    Ok(text.to_owned())
 }
 
 fn slower(text: &str) -> Result<Slower, units::Refusal> {

@@ -14,7 +14,7 @@ use std::slice;
 
 pub use self::{
     clock::ClockAction,
-    disk::{DiskAction, Slower},
+    disk::{DiskAction, Slower, Which},
     network::NetworkAction,
     process::{LoseData, ProcessAction},
 };
@@ -45,17 +45,17 @@ pub const WORDS: &[(&str, bool)] = &[
     ("wipe", false),
     ("twin", false),
     ("slow_disk", true),
-    ("stall_disk", false),
-    ("read_error", false),
-    ("write_error", false),
-    ("fsync_error", false),
-    ("fsync_lie", false),
-    ("disk_full", false),
-    ("short_write", false),
-    ("lost_rename", false),
-    ("bit_rot", false),
-    ("misdirected_write", false),
-    ("zero_tail", false),
+    ("stall_disk", true),
+    ("read_error", true),
+    ("write_error", true),
+    ("fsync_error", true),
+    ("fsync_lie", true),
+    ("disk_full", true),
+    ("short_write", true),
+    ("lost_rename", true),
+    ("bit_rot", true),
+    ("misdirected_write", true),
+    ("zero_tail", true),
     ("clock_offset", true),
     ("clock_drift", true),
     ("clock_jump", true),
@@ -198,6 +198,11 @@ impl Action {
         }
     }
 
+    /// Whether a process may stop because of it, and be started again with `restart_after`.
+    pub const fn may_stop(&self) -> bool {
+        matches!(self, Self::Disk(action) if action.may_stop())
+    }
+
     /// Whether it has a length (`for`).
     pub const fn has_length(&self) -> bool {
         match self {
@@ -270,7 +275,7 @@ pub fn read(node: &Node, problems: &mut Problems, source: &Source) -> Option<Fau
     } else {
         None
     };
-    let restarts = action.as_ref().is_none_or(|action| !action.downs().is_empty());
+    let restarts = action.as_ref().is_none_or(|action| !action.downs().is_empty() || action.may_stop());
     let restart_after =
         if restarts { super::document::duration(&mut fields, "restart_after", problems, source) } else { None };
     fields.hint("for", "restart_after");

@@ -132,7 +132,7 @@ fn file(text: &str, point: i64, at_end: bool) -> Option<String> {
     files.insert("data/orders-0/leader-epoch-checkpoint".to_owned(), Chunks::from(text.as_bytes().to_vec()));
     let points = format!("0\n2\nother-topic 0 99\norders 0 {point}\n");
     files.insert("data/recovery-point-offset-checkpoint".to_owned(), Chunks::from(points.into_bytes()));
-    let disk = HostDisk { host: Arc::from("b1"), node: NodeId(1), files };
+    let disk = HostDisk { host: Arc::from("b1"), node: NodeId(1), files, damage: Vec::new() };
     let mut epochs = Epochs::default();
     if at_end {
         epochs.at_end(&disk, &[log(&BATCHES)]);
