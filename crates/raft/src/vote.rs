@@ -94,7 +94,9 @@ impl Quorum {
         }
         self.election.voted = Some(request.candidate);
         // KIP-595: durable before it is told; else a restart forgets it, and the node votes for another in the same epoch.
-        if !probe::planted!(vote_not_persisted) {
+        if probe::planted!(vote_not_persisted) {
+            self.persisted = Some(self.election);
+        } else {
             self.persist(out);
         }
         let deadline = self.draw_election_deadline(now);

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{Offset, TopicPartition};
 
+use super::acknowledged::legally_lost;
 use super::tally::Tally;
 use super::{Checker, Judgement, RunEnd, Violation};
 use crate::event::grouped;
@@ -60,10 +61,14 @@ impl Checker for ProducerOrder {
             }
         }
         // What was lost (C-ACK and C-ACK1 say whether it might be) has no place in any order.
-        let is_there = |send: &Send, offset: Offset| {
-            run.read_back.partitions.get(&send.partition).is_none_or(|read| {
-                read.incomplete.is_some() || offset < read.start || read.at(offset) == Some(Value::Of(send.id))
-            })
+        let is_there = |send: &Send, offset: Offset| match run
+            .read_back
+            .partitions
+            .get(&send.partition)
+            .filter(|read| read.incomplete.is_none())
+        {
+            Some(read) => offset < read.start || read.at(offset) == Some(Value::Of(send.id)),
+            None => send.acks == -1 && !legally_lost(run, &send.partition, offset),
         };
         let mut last: BTreeMap<Session<'_>, (&Send, Offset)> = BTreeMap::new();
         if !suspects.is_empty() {

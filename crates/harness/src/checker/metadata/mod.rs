@@ -22,8 +22,9 @@ use crate::event::{Stamped, grouped};
 use log::Batch;
 use replay::State;
 
-/// The committed batches of the metadata log, read from the disk that has most of them. `Err`: why that cannot be told.
-fn committed(run: &RunEnd, high_watermark: Offset) -> Result<Vec<Batch>, String> {
+/// The committed batches of the metadata log, read from the disk that has most of them, and whether that is all of them.
+/// `Err`: why that cannot be told.
+fn committed(run: &RunEnd, high_watermark: Offset) -> Result<(Vec<Batch>, bool), String> {
     let voters: Vec<NodeId> = run.setup.nodes.iter().filter(|node| node.controller).map(|node| node.id).collect();
     let mut longest: Vec<Batch> = Vec::new();
     for disk in run.disks.iter().filter(|disk| voters.is_empty() || voters.contains(&disk.node)) {
@@ -37,7 +38,8 @@ fn committed(run: &RunEnd, high_watermark: Offset) -> Result<Vec<Batch>, String>
         }
     }
     longest.retain(|batch| batch.last < high_watermark);
-    Ok(longest)
+    let all = longest.last().map_or(Offset::ZERO, |batch| batch.last.plus(1)) == high_watermark;
+    Ok((longest, all))
 }
 
 /// What a node said that it has.
@@ -98,7 +100,7 @@ impl Checker for Same {
             return tally.verdict(nothing);
         }
         let batches = match committed(run, self.high_watermark.0) {
-            Ok(batches) => batches,
+            Ok((batches, _)) => batches,
             Err(why) => {
                 tally.breach(|| Violation::new("the metadata log cannot be read").with("log", why));
                 return tally.verdict(nothing);

@@ -43,8 +43,11 @@ impl Starts {
 }
 
 impl Memory {
-    /// What is not on the disk any more is forgotten.
+    /// What is not on the disk any more, or not what was written, is forgotten.
     pub(super) fn before_start(&mut self, disk: &HostDisk) {
+        if !disk.damage.is_empty() {
+            self.starts.known.remove(&disk.node);
+        }
         if let Some(starts) = self.starts.known.get_mut(&disk.node) {
             starts.retain(|partition, _| {
                 let dir = format!("{}-{}/", partition.topic, partition.partition);
