@@ -73,6 +73,21 @@ fn flushes_asked_for_while_one_runs_share_the_next_one() {
 }
 
 #[test]
+fn a_log_is_closed_even_if_it_is_asked_to_while_a_flush_of_all_it_has_runs() {
+    let mut bench = Bench::new(LogConfig::default());
+    bench.submit(1);
+    let flush = bench.driver.log.flush();
+    assert!(bench.driver.disk.step(&mut bench.random), "the flush is under way");
+    let close = bench.driver.log.close();
+    let closed = bench.driver.wait(&mut bench.random, close);
+    assert!(matches!(closed, LogEvent::Closed { .. }), "{closed:?}");
+    bench.driver.wait(&mut bench.random, flush);
+    let clean = OpenHow { clean: true, recovery_point: Offset(1), log_start: Offset(0) };
+    bench.reopen(&LogConfig::default(), clean);
+    assert_eq!(bench.driver.recovery.indexes_rebuilt, Vec::new(), "closing left good indexes");
+}
+
+#[test]
 fn a_failed_sync_breaks_the_log_and_nothing_is_called_durable() {
     let mut bench = Bench::new(LogConfig::default());
     bench.append(1);

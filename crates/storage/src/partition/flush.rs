@@ -114,7 +114,9 @@ impl Log {
         self.flushes.requested = self.next_offset;
         match &mut self.flushes.current {
             Some(flush)
+                // The flush that closes the log writes more than one that runs already: nobody joins in its place.
                 if flush.target >= asked.target
+                    && self.flushes.seal.is_none()
                     && !flush.outrun
                     && !flush.naming
                     && flush.epochs == self.epoch_file.version() =>
