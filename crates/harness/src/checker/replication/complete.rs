@@ -1,5 +1,7 @@
 //! C-LEADERCOMP: who is elected has what was committed.
 
+use std::ops::Bound::{Excluded, Unbounded};
+
 use protocol::{LeaderEpoch, Offset, TopicPartition};
 
 use super::{Memory, shown};
@@ -20,12 +22,20 @@ impl Memory {
         else {
             return;
         };
-        let owed = known.committed_end.max(known.acknowledged_end).0;
+        let all = known.committed_end.max(known.acknowledged_end).0;
+        // A node that was cut off tells belatedly that it leads an epoch that is over. What later leaders committed, it owes not.
+        let later = known.led.range((Excluded(epoch), Unbounded));
+        let owed = if later.map(|(_, (_, end))| *end).max().is_some_and(|end| end > Offset::NONE) {
+            let own = known.led.range(..=epoch).map(|(_, (_, end))| *end).max();
+            own.unwrap_or(Offset::ZERO).max(Offset::ZERO).min(all)
+        } else {
+            all
+        };
         if owed == Offset::ZERO {
             return;
         }
         self.complete.judged += 1;
-        let missing = known.committed.iter().find_map(|(base, mark)| match replica.held(*base) {
+        let missing = known.committed.range(..owed).find_map(|(base, mark)| match replica.held(*base) {
             Held::Batch(held) if held == *mark => None,
             Held::Unseen => None,
             held => Some((*base, *mark, held)),

@@ -238,3 +238,30 @@ fn a_log_start_may_be_forgotten_in_an_unclean_stop_only() {
     let claim = "a log start went back over a stop in good order";
     assert_eq!(restart(ProcessEnd::Exited, 0).as_deref(), Some(claim));
 }
+
+// C-LEADERCOMP
+
+/// Node 2 leads epoch 3 and commits offset 1 with node 3, while node `late` believes in epoch 2.
+fn a_later_leader_committed_more(late: i32) -> Told {
+    let mut told = committed(Keep::Committed);
+    told.role(2, ReplicaRole::Leader, 3, 1);
+    told.role(3, ReplicaRole::Follower, 3, 1);
+    told.append(2, 1, 3, 0xbb);
+    told.append(3, 1, 3, 0xbb);
+    told.high_watermark(2, ReplicaRole::Leader, 3, 2, &[2, 3]);
+    told.role(late, ReplicaRole::Leader, 2, 1);
+    told
+}
+
+#[test]
+fn a_belated_leader_owes_nothing_that_a_later_one_committed() {
+    assert!(held(a_later_leader_committed_more(1), "C-LEADERCOMP"));
+}
+
+#[test]
+fn a_belated_leader_still_owes_what_was_committed_before_it() {
+    let mut told = a_later_leader_committed_more(3);
+    truncated(&mut told, 1, 1, 0);
+    told.role(1, ReplicaRole::Leader, 2, 0);
+    assert_eq!(told.claim("C-LEADERCOMP").as_deref(), Some("a new leader lacks committed records"));
+}
