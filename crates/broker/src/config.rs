@@ -164,6 +164,8 @@ numbers! {
     connection_requests_max = "wavetank.connection.requests.max", 100;
     /// The most in one answer to a fetch.
     fetch_max_bytes = "fetch.max.bytes", 57_671_680;
+    /// Fetch sessions that are remembered (KIP-227).
+    max_incremental_fetch_session_cache_slots = "max.incremental.fetch.session.cache.slots", 1_000;
     /// How many shards own the partitions (ours).
     shards = "wavetank.shards", 1;
 }

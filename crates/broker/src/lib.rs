@@ -22,6 +22,7 @@ pub mod lifecycle;
 pub mod quorum;
 pub mod release;
 mod service;
+pub mod sessions;
 pub mod shard;
 mod start;
 

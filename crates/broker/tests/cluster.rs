@@ -17,7 +17,7 @@ use protocol::{BrokerEpoch, Bytes, NodeId, Offset, Str, TopicPartition};
 use rand::RngExt;
 use runtime::observation::ProcessEnd;
 use runtime::{Address, Env, Observation, Post, inbox};
-use world::{NetworkFault, ProcessFault, HostId, Link, Lose, Stop, World};
+use world::{HostId, Link, Lose, NetworkFault, ProcessFault, Stop, World};
 
 /// Who is what. Controllers of their own are the nodes 11 to 13 on the hosts c1 to c3.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

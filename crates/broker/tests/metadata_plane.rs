@@ -23,7 +23,7 @@ use storage::{LogDir, MetaProperties};
 use transport::ApiRanges;
 use transport::client::{ClientOptions, Connection};
 use transport::server::{Answer, RequestContext, RequestFrame, ServerConfig, Service, serve};
-use world::{NetworkFault, ProcessFault, FaultId, HostId, Link, Stop, World};
+use world::{FaultId, HostId, Link, NetworkFault, ProcessFault, Stop, World};
 
 const SESSION: Duration = Duration::from_millis(1_500);
 

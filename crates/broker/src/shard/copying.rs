@@ -1,7 +1,7 @@
 //! What a shard copies from other brokers: its fetchers, and their answers on the way to the partitions.
 
 use protocol::messages::FetchResponse;
-use protocol::{NodeId, TopicIdPartition};
+use protocol::{ErrorCode, NodeId, TopicIdPartition};
 use replication::{Answer, Event, FetcherEvent, Role};
 use transport::client::RpcError;
 
@@ -39,15 +39,16 @@ impl Shard {
         let response = match result {
             Ok(response) if response.error_code == 0 => response,
             Ok(response) => {
-                tracing::warn!(source = %from, code = response.error_code, "fetch refused");
-                return source.step(self.ctx.now, FetcherEvent::Failed);
+                let error = ErrorCode::from_code(response.error_code);
+                tracing::debug!(source = %from, ?error, "fetch refused");
+                return source.step(self.ctx.now, FetcherEvent::Refused(error));
             }
             Err(error) => {
                 tracing::debug!(source = %from, %error, "fetch failed");
                 return source.step(self.ctx.now, FetcherEvent::Failed);
             }
         };
-        let mut answers = Vec::new();
+        let (session, mut answers) = (response.session_id, Vec::new());
         for (partition, part) in source.parts(response) {
             let mut answer = part.summary();
             if let (PartAnswer::Fetched { fetched, records }, Some(Slot::Open(hosted, _))) =
@@ -66,7 +67,7 @@ impl Shard {
         // Positions first: a partition whose log is busy now must not be asked for where it was.
         self.follow_touched();
         if let Some(source) = self.sources.get_mut(&from) {
-            source.step(self.ctx.now, FetcherEvent::Answered(answers));
+            source.step(self.ctx.now, FetcherEvent::Answered { session, answers });
         }
     }
 

@@ -16,8 +16,10 @@ use storage::{AppendError, Log, LogError, LogEvent, Ticket};
 use super::Lifecycle;
 use super::message::{FetchReply, PartData, ProduceReply, RequestId, ShardMessage};
 use super::offsets::Scan;
+use super::standing::Standing;
 use crate::config::Config;
 use crate::lifecycle;
+use crate::sessions::Sessions;
 
 /// What a shard lends to its partitions.
 pub(super) struct Context {
@@ -36,6 +38,8 @@ pub(super) struct Context {
     pub watches: Vec<(RequestId, TopicIdPartition, Token)>,
     /// Why the broker must stop.
     pub fatal: Option<String>,
+    /// Who fetches again and again.
+    pub sessions: Sessions,
 }
 
 impl Context {
@@ -114,6 +118,8 @@ pub(super) struct Hosted {
     pub segment_bytes: u64,
     pub waiters: BTreeMap<Token, Waiter>,
     pub tickets: BTreeMap<Ticket, Purpose>,
+    /// Fetch sessions that wait here: they are told of changes.
+    pub standing: Vec<Standing>,
     /// What the append that the machine is about to order appends.
     pub incoming: Option<Incoming>,
     /// Whether an append of the current step was refused by the log, and with what.
@@ -159,6 +165,7 @@ impl Hosted {
             segment_bytes,
             waiters: BTreeMap::new(),
             tickets: BTreeMap::new(),
+            standing: Vec::new(),
             incoming: None,
             append_error: None,
             behind_cut: VecDeque::new(),
@@ -202,6 +209,10 @@ impl Hosted {
 
     fn step(&mut self, ctx: &mut Context, event: Event) {
         let mut effects = std::mem::take(&mut ctx.effects);
+        if matches!(event, Event::Appended { .. }) {
+            self.recall_fetches(ctx, &mut effects);
+        }
+        let of_brokers = matches!(event, Event::Brokers(_));
         self.machine.step(ctx.now, event, &mut effects);
         if ctx.env.observed() {
             self.machine.check_invariants();
@@ -213,6 +224,11 @@ impl Hosted {
                 self.mistrusted = false;
             }
             self.observe(ctx, &before);
+            self.tell_sessions(ctx, &before);
+        }
+        if of_brokers {
+            // Who was let in by an older registration must be judged again.
+            self.standing.iter().for_each(|standing| ctx.sessions.changed(standing.place, false));
         }
         for effect in effects.drain(..) {
             let incoming = if matches!(effect, Effect::Append { .. }) { self.incoming.take() } else { None };

@@ -5,7 +5,7 @@ use protocol::messages::{FetchResponse, ListOffsetsResponse};
 use protocol::{
     Chunks, ErrorCode, LeaderEpoch, NodeId, Offset, PartitionEpoch, Timestamp, TopicIdPartition, TopicPartition,
 };
-use replication::{AlterAnswer, Diverging, FetchFrom, OffsetAnswer, PartRead, ReadLimit};
+use replication::{AlterAnswer, Diverging, FetchFrom, OffsetAnswer, PartRead, Place, ReadLimit};
 use runtime::{DiskResult, Post};
 use storage::{DiskError, Token as DiskToken};
 use tokio::sync::oneshot;
@@ -70,6 +70,8 @@ pub struct FetchPart {
     pub log_start_offset: Offset,
     /// The most bytes of it.
     pub max_bytes: usize,
+    /// Of a session that waits by itself: if there is nothing to give, it is told of changes, and no watch is placed.
+    pub place: Option<Place>,
 }
 
 /// A fetch request's parts for one shard.
@@ -104,7 +106,7 @@ pub enum FetchReply {
         /// Bytes readable now.
         readable: usize,
     },
-    /// A watched partition went another way.
+    /// A watched partition went another way, or one of the request's session has something to give.
     Changed,
 }
 

@@ -17,6 +17,7 @@ mod requests;
 pub mod rules;
 mod serve;
 mod source;
+mod standing;
 mod task;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub use opening::{Opened, Storage};
 use crate::config::Config;
 use crate::image::Subscriber;
 use crate::lifecycle;
+use crate::sessions::Sessions;
 
 /// Called when this broker cannot go on, with the reason.
 pub type FatalCallback = Arc<dyn Fn(String) + Send + Sync>;
@@ -93,6 +95,7 @@ pub struct Shards {
     posts: Arc<[Post<ShardMessage>]>,
     checkpoints: Post<checkpoint::Report>,
     requests: Arc<AtomicU64>,
+    sessions: Sessions,
 }
 
 impl std::fmt::Debug for Shards {
@@ -109,6 +112,8 @@ impl Shards {
         let lifecycle: Arc<dyn Lifecycle> = Arc::new(lifecycle);
         let count = usize::try_from(config.numbers.shards).unwrap_or(1).max(1);
         let checkpoints = checkpoint::start(&env, &storage, Arc::clone(&fatal));
+        let slots = config.numbers.max_incremental_fetch_session_cache_slots;
+        let sessions = Sessions::new(usize::try_from(slots).unwrap_or(usize::MAX), env.rng("fetch-sessions"));
         let unready = Arc::new(AtomicUsize::new(count));
         let posts: Vec<_> = (0..count)
             .map(|index| {
@@ -126,12 +131,13 @@ impl Shards {
                     post: post.clone(),
                     checkpoints: checkpoints.clone(),
                     unready: Arc::clone(&unready),
+                    sessions: sessions.clone(),
                 });
                 env.spawn_detached("shard", shard.run(inbox));
                 post
             })
             .collect();
-        Self { posts: posts.into(), checkpoints, requests: Arc::default() }
+        Self { posts: posts.into(), checkpoints, requests: Arc::default(), sessions }
     }
 
     /// Hears of every image.
@@ -158,6 +164,11 @@ impl Shards {
     /// Tells shard `index` something.
     pub fn post(&self, index: usize, message: ShardMessage) {
         self.posts[index].post(message);
+    }
+
+    /// The fetch sessions.
+    pub const fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     /// A number for a fetch.

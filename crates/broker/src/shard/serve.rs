@@ -139,7 +139,7 @@ impl Hosted {
                 return (0, None);
             }
             Ok(Reading::Pending(ticket)) => {
-                data.watched = may_wait && fetch.min_bytes > 1;
+                data.watched = may_wait && fetch.min_bytes > 1 && part.place.is_none();
                 let watched = data.watched;
                 let consumer = part.from.replica.is_none();
                 let read = ReadWait { data, consumer, limit, max_bytes: part.max_bytes, reply: fetch.reply.clone() };
@@ -153,6 +153,14 @@ impl Hosted {
                     self.served(ctx, &read);
                 }
                 data.filled(read, limit, part.max_bytes);
+                if let Some(place) = part.place {
+                    if bytes == 0 && data.read.end == FetchEnd::Waits {
+                        let ends = (data.high_watermark, data.log_start_offset);
+                        self.stand(ctx, place, part.from.replica, watch_kind(kind), ends);
+                    }
+                    fetch.reply.post(FetchReply::Read(data));
+                    return (bytes, None);
+                }
                 data.watched = may_wait && data.read.end == FetchEnd::Waits && data.read.readable < fetch.min_bytes;
                 let watched = data.watched;
                 fetch.reply.post(FetchReply::Read(data));
@@ -162,17 +170,13 @@ impl Hosted {
         if !watched {
             return (taken, None);
         }
-        let kind = match kind {
-            ReadLimit::LogEnd => WatchKind::LogEnd,
-            ReadLimit::HighWatermark => WatchKind::HighWatermark,
-        };
         let wait = FetchWait {
             request: fetch.request,
             part: part.part,
             offset,
             max_bytes: part.max_bytes,
             min_bytes: fetch.min_bytes,
-            kind,
+            kind: watch_kind(kind),
             reply: fetch.reply.clone(),
         };
         (taken, Some(self.watch(ctx, wait, limit.plus(1))))
@@ -231,6 +235,13 @@ impl Hosted {
             self.waiters.insert(token, Waiter::Fetch(wait));
             self.later(Event::Watch { token, kind, offset: limit.plus(1) });
         }
+    }
+}
+
+const fn watch_kind(limit: ReadLimit) -> WatchKind {
+    match limit {
+        ReadLimit::LogEnd => WatchKind::LogEnd,
+        ReadLimit::HighWatermark => WatchKind::HighWatermark,
     }
 }
 

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use protocol::batch::Batches;
-use protocol::messages::fetch_request::{FetchPartition, FetchTopic, ReplicaState};
+use protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic, ReplicaState};
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use protocol::messages::{FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse, fetch_response};
 use protocol::{Chunks, ErrorCode, LeaderEpoch, NodeId, Now, Offset, Str, Timestamp, TopicIdPartition};
 use replication::{
-    Answer, BatchFacts, Diverging, FetchPart, FetchPosition, Fetched, Fetcher, FetcherConfig, FetcherEffect,
-    FetcherEvent,
+    Answer, BatchFacts, Diverging, FetchOrder, FetchPart, FetchPosition, Fetched, Fetcher, FetcherConfig,
+    FetcherEffect, FetcherEvent,
 };
 use runtime::{Address, Env, Post, effect};
 use transport::client::{Channel, ChannelOptions, ClientOptions, RpcError};
@@ -47,7 +47,12 @@ pub(super) struct Asker<'a> {
 /// An answer for one partition, ready for its machine.
 pub(super) enum PartAnswer {
     Error(ErrorCode),
-    Fetched { fetched: Fetched, records: Chunks },
+    /// The leader's session has what this side's has not.
+    NotAsked,
+    Fetched {
+        fetched: Fetched,
+        records: Chunks,
+    },
 }
 
 impl Source {
@@ -105,7 +110,7 @@ impl Source {
                 };
                 asker.env.before(point);
                 match effect {
-                    FetcherEffect::Send(parts) => self.send(asker, &channel, &parts),
+                    FetcherEffect::Send(order) => self.send(asker, &channel, &order),
                     FetcherEffect::AskRange(part) => self.ask_range(asker, &channel, part),
                 }
                 asker.env.after(point);
@@ -125,10 +130,10 @@ impl Source {
         self.channel.clone()
     }
 
-    fn send(&self, asker: &Asker<'_>, channel: &Channel, parts: &[FetchPart<TopicIdPartition>]) {
+    fn send(&self, asker: &Asker<'_>, channel: &Channel, order: &FetchOrder<TopicIdPartition>) {
         let numbers = &asker.config.numbers;
         let mut topics: Vec<FetchTopic> = Vec::new();
-        for FetchPart { partition, position } in parts {
+        for FetchPart { partition, position } in &order.parts {
             if topics.last().is_none_or(|topic| topic.topic_id != partition.topic_id) {
                 topics.push(FetchTopic {
                     topic: (asker.name)(*partition).unwrap_or_default(),
@@ -155,10 +160,10 @@ impl Source {
             max_wait_ms: int(numbers.replica_fetch_wait_max_ms),
             min_bytes: int(numbers.replica_fetch_min_bytes),
             max_bytes: int(numbers.replica_fetch_response_max_bytes),
-            // Full, and no session is wanted.
-            session_id: 0,
-            session_epoch: -1,
+            session_id: order.session,
+            session_epoch: order.epoch,
             topics,
+            forgotten_topics_data: forgotten(asker, &order.forgotten),
             ..Default::default()
         };
         let (post, source, generation) = (asker.post.clone(), self.node, self.generation);
@@ -217,15 +222,17 @@ impl Source {
         Some(Ok((start, end)))
     }
 
-    /// The parts of an answer, each for its machine; parts that were not asked for are left away.
+    /// The parts of an answer, each for its machine.
     pub(super) fn parts(&self, response: FetchResponse) -> Vec<(TopicIdPartition, PartAnswer)> {
         let mut parts = Vec::new();
         for topic in response.responses {
             for data in topic.partitions {
                 let partition = TopicIdPartition { topic_id: topic.topic_id, partition: data.partition_index };
-                if let Some(asked) = self.fetcher.asked(partition) {
-                    parts.push((partition, part(asked, data)));
-                }
+                let answer = match self.fetcher.asked(partition) {
+                    Some(asked) => part(asked, data),
+                    None => PartAnswer::NotAsked,
+                };
+                parts.push((partition, answer));
             }
         }
         parts
@@ -237,11 +244,27 @@ impl PartAnswer {
     pub(super) fn summary(&self) -> Answer {
         match self {
             Self::Error(error) => Answer::Error(*error),
+            Self::NotAsked => Answer::Empty,
             Self::Fetched { fetched, .. } if fetched.diverging.is_some() => Answer::Diverging,
             Self::Fetched { fetched, .. } if fetched.batches.is_empty() => Answer::Empty,
             Self::Fetched { .. } => Answer::Data,
         }
     }
+}
+
+fn forgotten(asker: &Asker<'_>, partitions: &[TopicIdPartition]) -> Vec<ForgottenTopic> {
+    let mut topics: Vec<ForgottenTopic> = Vec::new();
+    for partition in partitions {
+        if topics.last().is_none_or(|topic| topic.topic_id != partition.topic_id) {
+            topics.push(ForgottenTopic {
+                topic: (asker.name)(*partition).unwrap_or_default(),
+                topic_id: partition.topic_id,
+                ..Default::default()
+            });
+        }
+        topics.last_mut().expect("just made sure").partitions.push(partition.partition);
+    }
+    topics
 }
 
 fn part(asked: FetchPosition, data: fetch_response::PartitionData) -> PartAnswer {

@@ -19,6 +19,7 @@ use super::opening::Storage;
 use super::source::Source;
 use super::{FatalCallback, Lifecycle};
 use crate::config::Config;
+use crate::sessions::Sessions;
 
 /// Messages taken before touched partitions are looked after.
 const BATCH: usize = 256;
@@ -37,6 +38,7 @@ pub(super) struct Start {
     pub checkpoints: Post<Report>,
     /// How many shards are not ready yet.
     pub unready: Arc<AtomicUsize>,
+    pub sessions: Sessions,
 }
 
 /// A shard.
@@ -109,6 +111,7 @@ impl Shard {
                 touched: Vec::new(),
                 watches: Vec::new(),
                 fatal: None,
+                sessions: start.sessions,
             },
             index: start.index,
             count: start.count,

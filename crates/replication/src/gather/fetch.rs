@@ -85,13 +85,13 @@ enum Phase {
 }
 
 impl FetchGather {
-    /// Waits for `parts` partitions (at least one) until they have `min_bytes`, at the latest until `deadline`. A request
-    /// that does not wait has a deadline that is over.
+    /// Waits for `parts` partitions until they have `min_bytes`, at the latest until `deadline`. A request
+    /// that does not wait has a deadline that is over. Without partitions it waits for [`FetchGatherEvent::Changed`].
     pub fn new(parts: usize, min_bytes: usize, deadline: Monotonic) -> Self {
         Self {
             min_bytes,
             deadline,
-            phase: Phase::FirstReads,
+            phase: if parts > 0 { Phase::FirstReads } else { Phase::Parked },
             readable: vec![0; parts],
             read: vec![false; parts],
             unread: parts,
@@ -141,6 +141,14 @@ impl FetchGather {
             Phase::LastReads if self.unread == 0 => self.answer(),
             _ => None,
         }
+    }
+
+    /// At [`FetchGatherEffect::ReadAnew`]: what is read now are `parts` partitions (at least one), perhaps others.
+    pub fn read_others(&mut self, parts: usize) {
+        assert_eq!(self.phase, Phase::LastReads, "other partitions before the last reads");
+        self.readable = vec![0; parts];
+        self.read = vec![false; parts];
+        self.unread = parts;
     }
 
     /// When [`FetchGatherEvent::Tick`] is due; `None` if the wait is over.

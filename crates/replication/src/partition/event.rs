@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::LeaderEpochCache;
-use protocol::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch};
+use protocol::{BrokerEpoch, LeaderEpoch, Monotonic, NodeId, Offset, PartitionEpoch};
 
 /// Names what waits for something: a part of a request. The driver chooses it, one a wait.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -202,6 +202,16 @@ pub enum Event {
 
     /// At a leader: a replica's fetch was planned and read.
     FollowerFetch(FollowerFetch),
+    /// At a leader: a replica's fetch from its log's end, which stands in a session (KIP-227), was made again since it was
+    /// planned.
+    StillFetched {
+        /// Who asks.
+        replica: NodeId,
+        /// By which registration.
+        broker_epoch: BrokerEpoch,
+        /// When last.
+        at: Monotonic,
+    },
     /// At a leader: an answer of the controller to the [`AlterPartition`](super::AlterPartition) made at
     /// `partition_epoch`.
     Altered {

@@ -188,6 +188,18 @@ impl Leader {
         }
     }
 
+    /// A fetch that changed nothing, told only now that something is about to change.
+    pub(super) fn still_fetched(&mut self, replica: &Replica, id: NodeId, epoch: BrokerEpoch, at: Monotonic) {
+        let end = replica.log_end_offset;
+        if let Some(follower) = self.followers.get_mut(&id)
+            && follower.log_end_offset == Some(end)
+            && follower.broker_epoch == Some(epoch)
+        {
+            follower.caught_up = follower.caught_up.max(Some(at));
+            follower.last_fetch = follower.last_fetch.max(Some((at, end)));
+        }
+    }
+
     pub(super) fn altered(
         &mut self,
         replica: &mut Replica,

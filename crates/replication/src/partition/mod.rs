@@ -150,6 +150,11 @@ impl Partition {
                     leader.follower_fetch(replica, now, fetch, out);
                 }
             }
+            Event::StillFetched { replica: id, broker_epoch, at } => {
+                if let RoleState::Leader(leader) = &mut self.role {
+                    leader.still_fetched(replica, id, broker_epoch, at);
+                }
+            }
             Event::Altered { leader_epoch, partition_epoch, answer } => {
                 if let RoleState::Leader(leader) = &mut self.role {
                     leader.altered(replica, now, (leader_epoch, partition_epoch), answer, out);
