@@ -75,7 +75,6 @@ pub fn is_milestone(what: &Observation) -> bool {
         | Observation::FaultBegan { .. }
         | Observation::FaultEnded { .. }
         | Observation::DiskReplaced
-        | Observation::DiskFault { .. }
         | Observation::BrokerRunning { .. }
         | Observation::BrokerFenced { .. }
         | Observation::BrokerStopped
@@ -87,6 +86,8 @@ pub fn is_milestone(what: &Observation) -> bool {
         | Observation::QuorumTruncated { .. }
         | Observation::Isr { .. } => true,
         Observation::QuorumState { role, .. } => *role == QuorumRole::Leader,
+        // Reads fail by the hundred.
+        Observation::DiskFault { fault, .. } => fault != "read_error",
         _ => false,
     }
 }
@@ -190,6 +191,7 @@ pub fn describe(what: &Observation) -> String {
         Observation::EpochRefused { partition, asked, known } => {
             format!("refuses {partition} epoch {asked}, knows {known}")
         }
+        Observation::DiskFault { fault, path, error: true } if fault == "disk_full" => format!("no space for {path}"),
         Observation::DiskFault { fault, path, error: true } => format!("{fault}: EIO for {path}"),
         Observation::DiskFault { fault, path, error: false } => format!("{fault}: {path} is not what was written"),
         Observation::Client { what } | Observation::Note { what } => what.clone(),

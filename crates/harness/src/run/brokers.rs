@@ -41,6 +41,8 @@ pub struct Brokers {
     processes: BTreeMap<String, Arc<Process>>,
     /// Requests answered by processes that have ended.
     before: u64,
+    /// Told when a process cannot go on.
+    failures: Arc<Notify>,
 }
 
 impl Brokers {
@@ -51,7 +53,7 @@ impl Brokers {
             let config = config(scenario, &host).map_err(|why| format!("the configuration of {host}: {why}"))?;
             configs.insert(host, config);
         }
-        Ok(Self { configs, processes: BTreeMap::new(), before: 0 })
+        Ok(Self { configs, processes: BTreeMap::new(), before: 0, failures: Arc::default() })
     }
 }
 
@@ -97,7 +99,7 @@ impl Program for Brokers {
         if let Some(old) = self.processes.insert(host.to_owned(), Arc::clone(&process)) {
             self.before += old.responses.load(Relaxed);
         }
-        env.spawn_detached("main", main(env.clone(), config, process));
+        env.spawn_detached("main", main(env.clone(), config, process, Arc::clone(&self.failures)));
     }
 
     fn stop(&mut self, host: &str) {
@@ -114,18 +116,23 @@ impl Program for Brokers {
         self.processes.get(host).is_some_and(|process| process.failed.load(Relaxed))
     }
 
+    fn failures(&self) -> Arc<Notify> {
+        Arc::clone(&self.failures)
+    }
+
     fn responses(&self) -> u64 {
         self.before + self.processes.values().map(|process| process.responses.load(Relaxed)).sum::<u64>()
     }
 }
 
 /// The process: starts, serves until it is asked to stop or cannot go on.
-async fn main(env: Env, config: Config, process: Arc<Process>) {
+async fn main(env: Env, config: Config, process: Arc<Process>, failures: Arc<Notify>) {
     let mut broker = match Broker::start(env.clone(), config, Release::current()).await {
         Ok(broker) => broker,
         Err(error) => {
             env.observe(Observation::Fatal { why: error.to_string() });
             process.failed.store(true, Relaxed);
+            failures.notify_one();
             return;
         }
     };
@@ -141,6 +148,7 @@ async fn main(env: Env, config: Config, process: Arc<Process>) {
             Ok(true) => break,
             Ok(false) => {
                 process.failed.store(true, Relaxed);
+                failures.notify_one();
                 return;
             }
         }

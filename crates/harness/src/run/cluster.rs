@@ -4,10 +4,12 @@
 //! decided here once. A scenario of echo loads runs echo servers instead of brokers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::NodeId;
 use runtime::Env;
+use tokio::sync::Notify;
 use world::{DiskProfile, HostId, LinkProfile, World};
 
 use crate::checker::{HostDisk, NodeInfo, Setup, TopicInfo};
@@ -118,6 +120,9 @@ pub trait Program {
     /// Whether the process of `host` cannot go on and should end.
     fn has_failed(&self, host: &str) -> bool;
 
+    /// Notified when a process cannot go on, so that it ends at once.
+    fn failures(&self) -> Arc<Notify>;
+
     /// Requests answered by all processes so far.
     fn responses(&self) -> u64;
 }
@@ -223,6 +228,11 @@ impl Cluster {
 }
 
 impl Cluster {
+    /// Notified when a process cannot go on.
+    pub fn failures(&self) -> Arc<Notify> {
+        self.program.failures()
+    }
+
     /// Ends the processes that cannot go on, as their program would by returning.
     pub fn bury(&self) {
         for (host, id) in &self.nodes {
@@ -273,6 +283,10 @@ impl Program for EchoServers {
 
     fn has_failed(&self, _host: &str) -> bool {
         false
+    }
+
+    fn failures(&self) -> Arc<Notify> {
+        Arc::default()
     }
 
     fn responses(&self) -> u64 {

@@ -96,6 +96,10 @@ pub struct Watch {
     pub stops: Vec<Crash>,
     /// Nodes with a fault's IO error since their process started.
     failing: BTreeSet<NodeId>,
+    /// Nodes that had no space since their process started.
+    full: BTreeSet<NodeId>,
+    /// Nodes whose process has come so far as to take part in the quorum.
+    started: BTreeSet<NodeId>,
     /// Nodes whose disk holds, or held, what nobody wrote, or has lost what was called durable.
     hurt: BTreeSet<NodeId>,
     /// Losses by power failures.
@@ -133,6 +137,8 @@ impl Watch {
             crashes: Vec::new(),
             stops: Vec::new(),
             failing: BTreeSet::new(),
+            full: BTreeSet::new(),
+            started: BTreeSet::new(),
             hurt: BTreeSet::new(),
             losses: Vec::new(),
             ends: BTreeMap::new(),
@@ -287,6 +293,9 @@ impl Watch {
                     self.hit(ReachKind::Fenced, None, at_ns);
                 }
             }
+            Observation::QuorumOpened { .. } => {
+                self.started.insert(event.node);
+            }
             Observation::QuorumState { role, epoch, .. } => match role {
                 QuorumRole::Leader if self.controller.is_none_or(|(known, _)| *epoch > known) => {
                     if self.controller.is_some_and(|(_, node)| node != event.node) {
@@ -330,10 +339,14 @@ impl Watch {
             },
             Observation::ProcessStarted => {
                 self.failing.remove(&event.node);
+                self.full.remove(&event.node);
+                self.started.remove(&event.node);
             }
             Observation::DiskFault { fault, error, .. } => {
-                if *error {
-                    self.failing.insert(event.node);
+                match (*error, fault.as_str()) {
+                    (true, "disk_full") => drop(self.full.insert(event.node)),
+                    (true, _) => drop(self.failing.insert(event.node)),
+                    (false, _) => {}
                 }
                 // A failed sync has lost what it covered, as much as a power failure would.
                 if !*error || fault == "fsync_error" {
@@ -342,8 +355,15 @@ impl Watch {
             }
             Observation::Fatal { why } => {
                 let crash = Crash { at_ns, host: event.host.to_string(), message: format!("gave up: {why}") };
-                // By what the world did to its disk, not by what it says.
-                if self.failing.contains(&event.node) || self.hurt.contains(&event.node) {
+                let (failing, full) = (self.failing.contains(&event.node), self.full.contains(&event.node));
+                let starting = !self.started.contains(&event.node);
+                let same = |last: Option<&Crash>| {
+                    last.is_some_and(|last| (&last.host, &last.message) == (&crash.host, &crash.message))
+                };
+                if same(self.stops.last()) || same(self.crashes.last()) {
+                    // Told by who saw it first, and by who ends the process.
+                } else if failing || self.hurt.contains(&event.node) || (full && starting) {
+                    // By what the world did to its disk, not by what it says. Space may be missing only at a start.
                     self.stops.push(crash);
                 } else {
                     self.crashes.push(crash);

@@ -38,6 +38,8 @@ pub(crate) struct Device {
     pub hits: Vec<FaultId>,
     /// Operations that do not complete while the disk is stalled, in order.
     pub held: VecDeque<Box<DiskEvent>>,
+    /// The process and the fault of the last lack of space that was told.
+    pub full_told: Option<(u32, FaultId)>,
     /// Names that are gone though a sync had called them durable, with the word of the fault.
     pub vanished: Vec<(String, &'static str)>,
 }
@@ -67,6 +69,7 @@ impl Device {
             troubles: Troubles::default(),
             hits: Vec::new(),
             held: VecDeque::new(),
+            full_told: None,
             vanished: Vec::new(),
         }
     }

@@ -306,13 +306,15 @@ impl Inner {
 
     /// Counts what faults did to an operation; what it fails by, and what it spoils, the world says itself.
     fn tell_hits(&mut self, disk: &SimDisk, path: &str, error: Option<&io::Error>) {
-        let hits = self.count_hits(disk.host);
-        let error = error.is_some_and(|error| error.kind() != io::ErrorKind::StorageFull);
-        for fault in hits {
+        for fault in self.count_hits(disk.host) {
             let word = self.faults.word(fault);
-            if error || word == "misdirected_write" {
-                let what = Observation::DiskFault { fault: word.to_owned(), path: path.to_owned(), error };
-                self.observe(Some(disk.host), Cause(self.current), what);
+            let device = self.device_mut(disk.host, &disk.device);
+            // A full disk is told once to each process: it fails whatever is tried.
+            let told =
+                word == "disk_full" && device.full_told.replace((disk.start, fault)) == Some((disk.start, fault));
+            if (error.is_some() && !told) || word == "misdirected_write" {
+                let (fault, path, error) = (word.to_owned(), path.to_owned(), error.is_some());
+                self.observe(Some(disk.host), Cause(self.current), Observation::DiskFault { fault, path, error });
             }
         }
     }

@@ -6,9 +6,11 @@
 mod apply;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::select;
 use runtime::Observation;
 use world::{FaultId, Stop, Time, World};
 
@@ -170,17 +172,24 @@ impl<'a> Driver<'a> {
             }
             // So that somebody who watches sees it move.
             next = next.min(now + 1_000_000_000);
-            self.world.sleep_until(Time(next)).await;
+            self.rest_until(next).await;
             self.tell_progress();
         }
         self.windows.last_mut().expect("pushed above").end_ns = self.now();
+    }
+
+    /// Until then, or until a process cannot go on: it ends at once.
+    async fn rest_until(&self, at: u64) {
+        let failures = self.cluster.failures();
+        let (failed, slept) = (pin!(failures.notified()), pin!(self.world.sleep_until(Time(at))));
+        select(failed, slept).await;
     }
 
     /// Lets time pass.
     pub async fn wait_until(&mut self, at: u64) {
         while self.now() < at {
             let next = at.min(self.now() + 1_000_000_000);
-            self.world.sleep_until(Time(next)).await;
+            self.rest_until(next).await;
             self.tell_progress();
         }
     }
