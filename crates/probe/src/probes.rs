@@ -37,6 +37,8 @@ pub const PROBES: &[Probe] = &[
     probe("quorum_diverging_answered", "a leader told a follower where their logs part"),
     probe("quorum_truncated", "a follower cut the end of its metadata log, which its leader does not have"),
     probe("quorum_state_behind_log", "a node found epochs in its log that its quorum-state file does not know"),
+    probe("quorum_disk_full", "a node of the quorum stood still until its disk had room again"),
+    probe("quorum_disk_stalled", "a leader of the quorum resigned because its disk did not complete an append"),
     probe("quorum_candidate_again", "a node found its own vote at start and went on asking in that epoch"),
     // The controller.
     probe("broker_session_expired", "the controller fenced a broker whose session had ended"),
@@ -101,6 +103,8 @@ pub const PROBES: &[Probe] = &[
     probe("log_epochs_rebuilt", "opening a log read its leader epochs from the batches"),
     probe("log_short_write", "the disk took a part of an append, and the rest was written after it"),
     probe("log_full", "an append failed for lack of space"),
+    probe("log_open_full", "a log could not be opened for lack of space, and was tried again"),
+    probe("log_begins_anew_full", "a log that began anew waited for room for its first file"),
     probe("log_flush_full", "a flush failed for lack of space"),
     probe("log_read_failed", "the disk could not read what a fetch asked for"),
     probe("log_broken", "the disk failed a log, which takes no more"),

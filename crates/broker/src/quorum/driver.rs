@@ -3,14 +3,17 @@
 //! A barrier ([`Effect::Persist`], [`Effect::Truncate`]) is awaited in place: until it is done nothing is stepped and nothing
 //! sent, and what arrives waits in the inbox. Everything else is submitted and comes back as a message.
 
+mod room;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use protocol::{Chunks, NodeId};
 use raft::{Effect, Event, Quorum, Records, RequestId, Response, RoleName, View};
 use runtime::observation::QuorumRole;
 use runtime::{EffectPoint, Env, Inbox, Observation, effect};
-use storage::{Log, LogEvent, QuorumStateFile, Reading, Ticket};
+use storage::{Log, LogError, LogEvent, QuorumStateFile, Reading, Ticket};
 use tokio::sync::oneshot;
 
 use super::feed::Feed;
@@ -18,6 +21,7 @@ use super::host::HostEvent;
 use super::open::state_of;
 use super::peers::Peers;
 use super::{Ended, Message, Replied, Status, records};
+use room::{Lot, Unwritten};
 
 /// How much of what is committed is read at once.
 const FEED_BYTES: u64 = 1 << 20;
@@ -44,6 +48,12 @@ pub struct Driver {
     reading: BTreeMap<Ticket, (oneshot::Sender<Replied>, Response)>,
     /// Appends and flushes on their way, with the machine's generation.
     writing: BTreeMap<Ticket, u64>,
+    /// Appends that have not completed, in order.
+    unwritten: VecDeque<Unwritten>,
+    /// A flush that failed for lack of space, with the machine's generation.
+    unflushed: Option<u64>,
+    /// How long a leader waits for its disk.
+    patience: Duration,
     seen: Option<View>,
     stopping: Vec<oneshot::Sender<()>>,
     ended: Option<Ended>,
@@ -61,6 +71,7 @@ impl Driver {
         inbox: Inbox<Message>,
         status: Arc<Mutex<Status>>,
         feed: Feed,
+        patience: Duration,
     ) -> Self {
         Self {
             env,
@@ -79,6 +90,9 @@ impl Driver {
             next_request: 0,
             reading: BTreeMap::new(),
             writing: BTreeMap::new(),
+            unwritten: VecDeque::new(),
+            unflushed: None,
+            patience,
             seen: None,
             stopping: Vec::new(),
             ended: None,
@@ -92,7 +106,10 @@ impl Driver {
         while self.ended.is_none() {
             match self.next_message().await {
                 Some(message) => self.take(message),
-                None => self.events.push_back(Event::Tick),
+                None => {
+                    self.lose_patience();
+                    self.events.push_back(Event::Tick);
+                }
             }
             self.settle().await;
         }
@@ -108,7 +125,7 @@ impl Driver {
     /// The next message; `None` when the machine's time has come.
     async fn next_message(&mut self) -> Option<Message> {
         let now = self.env.now().mono;
-        let deadline = self.machine.deadline(now);
+        let deadline = [self.machine.deadline(now), self.patience_ends()].into_iter().flatten().min();
         if deadline.is_some_and(|deadline| deadline <= now) {
             return None;
         }
@@ -152,14 +169,20 @@ impl Driver {
     /// Does all that can be done without another message.
     async fn settle(&mut self) {
         while self.ended.is_none() {
-            while let Some(event) = self.log.next_event() {
-                self.take_log_event(event);
-            }
-            if let Some(event) = self.events.pop_front() {
+            self.take_log_events();
+            if self.is_starved() {
+                self.wait_for_room().await;
+            } else if let Some(event) = self.events.pop_front() {
                 self.step(event).await;
             } else if !self.feed_on() {
                 break;
             }
+        }
+    }
+
+    fn take_log_events(&mut self) {
+        while let Some(event) = self.log.next_event() {
+            self.take_log_event(event);
         }
     }
 
@@ -189,8 +212,9 @@ impl Driver {
         match effect {
             Effect::Persist(election) => {
                 let state = state_of(&election, &self.voters);
-                if let Err(error) = self.file.write(&state).await {
-                    return self.fail(format!("quorum-state cannot be written: {error}"));
+                self.persist(&state).await;
+                if self.ended.is_some() {
+                    return;
                 }
                 let (epoch, leader, voted) = (state.epoch, state.leader, state.voted);
                 self.env.observe(Observation::QuorumPersisted { epoch, leader, voted });
@@ -204,6 +228,9 @@ impl Driver {
                     _ => None,
                 })
                 .await;
+                // What had failed is gone, and the machine knows where the log ends.
+                self.unwritten.clear();
+                self.unflushed = None;
             }
             Effect::AssignEpoch { epoch, .. } => {
                 // Every batch names its epoch too, so nobody waits for the file.
@@ -212,13 +239,11 @@ impl Driver {
             Effect::Append { generation, batches } => {
                 let (base, epoch) = (batches[0].base, batches[0].epoch);
                 let batches = batches.iter().map(records::encode).collect();
-                let assigned = self.log.append_as_leader(epoch, batches);
-                self.appended(assigned, base, generation);
+                self.append(generation, base, Lot::Led(epoch, batches));
             }
             Effect::AppendFetched { generation, batches, bytes } => {
                 let epoch = self.machine.view().epoch;
-                let assigned = self.log.append_as_follower(bytes, epoch);
-                self.appended(assigned, batches[0].base, generation);
+                self.append(generation, batches[0].base, Lot::Copied(epoch, bytes));
             }
             Effect::Flush { generation } => {
                 let ticket = self.log.flush();
@@ -236,22 +261,6 @@ impl Driver {
             }
             Effect::Fatal { why } => self.fail(why),
             Effect::Stopped => self.ended = Some(Ended::Stopped),
-        }
-    }
-
-    fn appended(
-        &mut self,
-        assigned: Result<storage::Assigned, storage::AppendError>,
-        base: protocol::Offset,
-        generation: u64,
-    ) {
-        match assigned {
-            Ok(assigned) => {
-                assert_eq!(assigned.base, base, "the log and the quorum disagree about the log's end");
-                let ticket = assigned.ticket.expect("an append of the quorum has batches");
-                self.writing.insert(ticket, generation);
-            }
-            Err(error) => self.fail(format!("the metadata log takes no batch: {error}")),
         }
     }
 
@@ -279,6 +288,7 @@ impl Driver {
                     self.env.observe(Observation::QuorumAppended { base, last, epoch, crc });
                 }
                 let generation = self.writing.remove(&ticket).expect("only the quorum appends");
+                self.written(ticket);
                 self.events.push_back(Event::Appended { generation, end });
             }
             LogEvent::Flushed { tickets, end } => {
@@ -304,12 +314,15 @@ impl Driver {
         }
     }
 
-    fn log_failed(&mut self, ticket: Ticket, error: &storage::LogError) {
+    fn log_failed(&mut self, ticket: Ticket, error: &LogError) {
         if self.reading.remove(&ticket).is_some() {
             // Cut meanwhile: the asker's connection is closed, and it asks again.
         } else if self.feeding == Some(ticket) {
             self.fail(format!("committed metadata cannot be read: {error}"));
-        } else if self.writing.remove(&ticket).is_some() {
+        } else if let Some(generation) = self.writing.remove(&ticket) {
+            if matches!(error, LogError::Disk(error) if error.is_full()) {
+                return self.starve(ticket, generation);
+            }
             self.fail(format!("the metadata log failed: {error}"));
         }
     }
@@ -389,7 +402,10 @@ impl Driver {
         self.ended = None;
         let ticket = self.log.close();
         self.wait_for(|event| match event {
-            LogEvent::Closed { ticket: done } if *done == ticket => Some(Event::Tick),
+            // Without room for an index it stays unclean, and the next start recovers.
+            LogEvent::Closed { ticket: done } | LogEvent::Failed { ticket: done, .. } if *done == ticket => {
+                Some(Event::Tick)
+            }
             _ => None,
         })
         .await;

@@ -115,6 +115,7 @@ impl Opened {
         let backoff = self.config.retry_backoff;
         let random = env.rng("quorum");
         let voters: Vec<NodeId> = self.config.voters.iter().map(|voter| voter.id).collect();
+        let patience = self.config.fetch_timeout;
         let machine = Quorum::new(self.config, self.restored, random, env.now(), &mut out);
         let peers = Peers::new(&env, (*self.identity).clone(), self.post, self.request_timeout, backoff);
         let driver = Driver::new(
@@ -127,6 +128,7 @@ impl Opened {
             self.inbox,
             self.handle.status,
             Feed::new(host, committed),
+            patience,
         );
         env.spawn("quorum", driver.run(out))
     }

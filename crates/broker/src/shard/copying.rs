@@ -29,6 +29,10 @@ impl Shard {
         });
         let event = FetcherEvent::Follow { partition: id, leader_epoch: view.leader_epoch, position: view.fetch };
         source.step(self.ctx.now, event);
+        if std::mem::take(&mut hosted.starved) {
+            // Asking at once would copy the same again and again.
+            source.step(self.ctx.now, FetcherEvent::Rest { partition: id });
+        }
         if hosted.mistrusted {
             source.step(self.ctx.now, FetcherEvent::Mistrusted { partition: id });
         }

@@ -136,6 +136,8 @@ pub(super) struct Hosted {
     pub touched: bool,
     /// The answers of the leader make no sense in this epoch.
     pub mistrusted: bool,
+    /// An append has failed, and the fetchers were not told yet.
+    pub starved: bool,
     pub closed: bool,
 }
 
@@ -175,6 +177,7 @@ impl Hosted {
             following: None,
             touched: false,
             mistrusted: false,
+            starved: false,
             closed: false,
         }
     }
@@ -385,7 +388,10 @@ impl Hosted {
 
     fn log_failed(&mut self, ticket: Ticket, error: &LogError) {
         match self.tickets.remove(&ticket) {
-            Some(Purpose::Append) => self.events.push_back(Event::AppendFailed),
+            Some(Purpose::Append) => {
+                self.starved = true;
+                self.events.push_back(Event::AppendFailed);
+            }
             Some(Purpose::Epoch(epoch)) => self.unassigned = Some(epoch),
             Some(Purpose::Read(read)) => read.failed(match error {
                 LogError::Disk(_) | LogError::Busy(_) => ErrorCode::KafkaStorageError,

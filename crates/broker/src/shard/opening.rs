@@ -1,12 +1,16 @@
 //! Logs on their way in and out: opened and removed by helper tasks, which may wait for the disk.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::{Offset, TopicIdPartition, TopicPartition, Uuid};
 use runtime::{Env, Observation, Post};
 use storage::{DiskError, Log, LogConfig, LogDir, OpenError, OpenHow, Startup};
 
 use super::message::ShardMessage;
+
+/// How often a log that could not be opened for lack of space is tried again.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// A log directory, and what was found in it at the start.
 #[derive(Clone, Debug)]
@@ -44,12 +48,21 @@ impl Opening {
         let (env_, storage) = (env.clone(), storage.clone());
         env.spawn_detached("open-log", async move {
             let (partition, opening) = (self.partition, self.opening);
-            let result = self.open(&env_, &storage, post.clone()).await;
+            let mut result = self.open(&env_, &storage, post.clone()).await;
+            while let Err(OpenError::Disk(error)) = &result
+                && error.is_full()
+            {
+                // Out of space passes.
+                probe::sometimes!("log_open_full");
+                tracing::warn!(partition = %self.name, %error, "log not opened for lack of space, to be tried again");
+                env_.sleep(RETRY).await;
+                result = self.open(&env_, &storage, post.clone()).await;
+            }
             post.post(ShardMessage::Opened(Box::new(Opened { partition, opening, result })));
         });
     }
 
-    async fn open(self, env: &Env, storage: &Storage, post: Post<ShardMessage>) -> Result<(Log, Offset), OpenError> {
+    async fn open(&self, env: &Env, storage: &Storage, post: Post<ShardMessage>) -> Result<(Log, Offset), OpenError> {
         let dir = storage.dir.create_partition(&self.name, self.partition.topic_id).await?;
         let (how, high_watermark) = if self.found {
             (storage.startup.how(&self.name), storage.startup.high_watermark(&self.name))
@@ -59,7 +72,7 @@ impl Opening {
         let (partition, opening) = (self.partition, self.opening);
         let completions = move |token, result| post.post(ShardMessage::Disk { partition, opening, token, result });
         let disk = storage.dir.disk().clone();
-        let (log, recovery) = Log::open(disk, &dir, self.config, how, completions).await?;
+        let (log, recovery) = Log::open(disk, &dir, self.config.clone(), how, completions).await?;
         if let Some(cut) = recovery.cut {
             tracing::warn!(partition = %self.name, ?cut, "log cut while it was recovered");
         }

@@ -245,6 +245,7 @@ impl Shard {
             for slot in self.slots.values_mut() {
                 if let Slot::Open(hosted, _) = slot {
                     hosted.assign_again();
+                    hosted.log.retry();
                     hosted.settle(&mut self.ctx);
                 }
             }

@@ -92,6 +92,11 @@ pub enum FetcherEvent<K> {
         /// Whether it is.
         known: bool,
     },
+    /// It cannot be appended to now: it is asked for again after a rest.
+    Rest {
+        /// Which.
+        partition: K,
+    },
     /// The answers for it make no sense.
     Mistrusted {
         /// Which.
@@ -211,6 +216,14 @@ impl<K: Copy + Ord + std::fmt::Debug> Fetcher<K> {
                 self.change(partition, |followed| {
                     if followed.state == State::OutOfRange {
                         followed.state = state;
+                    }
+                });
+            }
+            FetcherEvent::Rest { partition } => {
+                let until = now.mono + self.config.backoff;
+                self.change(partition, |followed| {
+                    if followed.state == State::Fetching {
+                        followed.state = State::RestingUntil(until);
                     }
                 });
             }

@@ -102,6 +102,19 @@ fn an_error_rests_one_partition_and_a_failed_request_all_of_its() {
 }
 
 #[test]
+fn a_partition_that_cannot_be_appended_to_rests() {
+    let mut source = Source::new(1);
+    source.sent();
+    source.step(10, FetcherEvent::Rest { partition: 0 });
+    source.step(10, answered(vec![(0, Answer::Data)]));
+    source.follow(0, 1, Some(0));
+    assert_eq!(source.sent(), None, "it would be asked for the same again");
+    assert_eq!(source.fetcher.deadline(), Some(at(1010).mono));
+    source.step(1010, FetcherEvent::Tick);
+    assert_eq!(source.sent(), Some(vec![0]));
+}
+
+#[test]
 fn fenced_in_the_current_epoch_waits_for_a_new_one() {
     let mut source = Source::new(1);
     source.sent();

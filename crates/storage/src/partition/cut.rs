@@ -65,6 +65,8 @@ struct Cut {
 pub(super) struct Cuts {
     asked: VecDeque<(Goal, Option<Ticket>)>,
     current: Option<Cut>,
+    /// The first file of a log that begins anew could not be made for lack of space.
+    waits_for_room: bool,
 }
 
 impl Cuts {
@@ -107,6 +109,15 @@ impl Log {
     /// Empties the log; it begins at `start`. [`LogEvent::Truncated`] when that is durable.
     pub fn reset(&mut self, start: Offset) -> Ticket {
         self.ask_cut(Goal::Reset(start), Offset(-1))
+    }
+
+    /// Tries again what waits for room on the disk. To be called now and then.
+    pub fn retry(&mut self) {
+        if std::mem::take(&mut self.cuts.waits_for_room) && self.broken.is_none() {
+            probe::sometimes!("log_begins_anew_full");
+            let id = self.segments.last().expect("there is a segment").id;
+            self.on_file(id, FileOp::Sync, What::Cut);
+        }
     }
 
     fn ask_cut(&mut self, goal: Goal, readable: Offset) -> Ticket {
@@ -360,6 +371,10 @@ impl Log {
             (Err(error), Step::Shorten { position, .. }) => {
                 let at = Some(*position);
                 return self.break_down("cut", path, at, error);
+            }
+            (Err(error), Step::Make) if error.kind() == io::ErrorKind::StorageFull => {
+                self.cuts.waits_for_room = true;
+                return;
             }
             (Err(error), Step::Make) => return self.break_down("create", path, None, error),
             (Err(error), _) => return self.break_down("sync the names in", dir.to_string(), None, error),
