@@ -94,7 +94,10 @@ impl Broker {
         } else {
             None
         };
-        let subscribers = broker.iter().map(|(_, shards)| shards.subscriber()).collect();
+        let subscribers = broker
+            .iter()
+            .map(|(lifecycle, shards)| unless_superseded(node, lifecycle, parts.fatal.clone(), shards.subscriber()))
+            .collect();
         let (committed, leads) = image::start(&env, node, cell.clone(), subscribers);
         leads.ask(quorum.clone());
         let host = if config.is_controller { Some(parts.controller(&common, quorum.clone())?) } else { None };
@@ -155,6 +158,27 @@ impl Broker {
         }
         self.env.observe(Observation::BrokerStopped);
     }
+}
+
+/// Hands images on until one says that another process has this node's id. Acting on it, this one would lead the other's
+/// partitions, in the other's epoch, with its own log: two logs that differ in one epoch are never reconciled.
+fn unless_superseded(
+    node: NodeId,
+    lifecycle: &lifecycle::Handle,
+    fatal: Post<String>,
+    mut hand_on: image::Subscriber,
+) -> image::Subscriber {
+    let own = lifecycle.incarnation();
+    let mut superseded = false;
+    Box::new(move |changed| {
+        let registered = changed.image.broker(node).map_or(own, |broker| broker.incarnation);
+        if registered == own && !superseded {
+            hand_on(changed);
+        } else if !std::mem::replace(&mut superseded, true) {
+            probe::sometimes!("broker_superseded");
+            fatal.post(format!("another process has registered under node.id {node}"));
+        }
+    })
 }
 
 /// What is put together at a start.

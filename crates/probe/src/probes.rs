@@ -89,6 +89,7 @@ pub const PROBES: &[Probe] = &[
     probe("controller_moved", "a broker asked a node that is not the active controller any more"),
     probe("controller_request_lost", "a broker's request to the controller had no answer"),
     probe("controller_given_up", "a broker gave a request to the controller up, its time being over"),
+    probe("broker_superseded", "a broker read that another process has registered under its id, and gave up"),
     probe("broker_saw_itself_fenced", "a running broker heard that it is fenced"),
     // Storage.
     probe("log_rolled", "a log began a new segment"),

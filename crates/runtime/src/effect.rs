@@ -78,6 +78,12 @@ impl EffectPoint {
         None
     }
 
+    /// One of them, by a number below [`EFFECTS`]' length; larger ones begin anew.
+    #[must_use]
+    pub const fn of_row(row: u64) -> Self {
+        Self((row % EFFECTS.len() as u64) as u16)
+    }
+
     /// `machine.effect`.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -9,8 +9,10 @@
 //! | any | PendingControlledShutdown: asked to stop; then ShuttingDown: the controller agrees, or five minutes have passed |
 //!
 //! One heartbeat at a time, given up after an interval. The broker of a registration that the controller no longer knows
-//! (STALE_BROKER_EPOCH) goes on asking, fenced: it can do nothing better, and only another process of its id can have
-//! caused it.
+//! (STALE_BROKER_EPOCH) goes on asking, fenced, as Kafka's does: only another process of its id can have caused it, and a
+//! broker that registered anew would take the id from that one in turn. Kafka's goes on for ever, and applies the
+//! metadata of the other's partitions to its own log. Here the process gives up once it reads in the metadata that another
+//! incarnation has its id (`start.rs`).
 
 use std::time::Duration;
 
@@ -110,6 +112,10 @@ impl Life {
             on_fatal,
             shutdown: None,
         }
+    }
+
+    pub(super) const fn incarnation(&self) -> Uuid {
+        self.registration.incarnation_id
     }
 
     pub(super) async fn run(mut self, mut inbox: Inbox<Message>) {

@@ -90,9 +90,15 @@ pub struct Handle {
     alters: Post<Alter>,
     forwards: Post<forward::Message>,
     creating: forward::Creating,
+    incarnation: Uuid,
 }
 
 impl Handle {
+    /// What this process is registered as: another one under the same id has another.
+    pub const fn incarnation(&self) -> Uuid {
+        self.incarnation
+    }
+
     /// State and epoch as of a moment ago.
     pub fn status(&self) -> BrokerStatus {
         self.shared.status()
@@ -185,6 +191,8 @@ pub fn start(start: Start<'_>, on_fatal: OnFatal) -> Handle {
         timeout: Config::ms(numbers.request_timeout_ms),
     };
     env.spawn_detached("forwarding", forward::run(env.clone(), channel(), creating.clone(), auto, forward_inbox));
-    env.spawn_detached("lifecycle", broker::Life::new(&start, shared.clone(), channel(), on_fatal).run(broker_inbox));
-    Handle { shared, broker, alters, forwards, creating }
+    let life = broker::Life::new(&start, shared.clone(), channel(), on_fatal);
+    let incarnation = life.incarnation();
+    env.spawn_detached("lifecycle", life.run(broker_inbox));
+    Handle { shared, broker, alters, forwards, creating, incarnation }
 }

@@ -179,6 +179,7 @@ impl Checker for RecoverySound {
                 let durable = &mut self.known(event.node, partition).durable;
                 *durable = durable.map(|durable| durable.min(*to));
             }
+            Observation::DiskReplaced => self.known.retain(|(node, _), _| *node != event.node),
             Observation::ProcessStarted => drop(self.down.remove(&event.node)),
             Observation::ProcessEnded { .. } => drop(self.down.insert(event.node)),
             _ => {}

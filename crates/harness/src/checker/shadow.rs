@@ -161,6 +161,9 @@ impl Shadow {
                     replica.peak = Offset::NONE;
                 }
             }
+            Observation::DiskReplaced => {
+                self.dark.insert(node, ());
+            }
             Observation::ProcessStarted => {}
             // What the disk holds is not what was written: as after a power loss.
             Observation::DiskFault { fault, error, .. } if !*error || fault == "fsync_error" => {

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::scenario::Scenario;
 
-use super::cluster::{DEVICE, Program, node_id};
+use super::cluster::{DEVICE, Program, node_id, original_of};
 use super::timers;
 
 /// Where brokers listen for clients and for each other.
@@ -55,6 +55,16 @@ impl Brokers {
         }
         Ok(Self { configs, processes: BTreeMap::new(), before: 0, failures: Arc::default() })
     }
+
+    /// A twin has its original's configuration, but for its address.
+    fn config_of(&self, host: &str) -> Option<Config> {
+        let Some(original) = original_of(host) else { return self.configs.get(host).cloned() };
+        let mut config = self.configs.get(original)?.clone();
+        for listener in config.listeners.iter_mut().chain(&mut config.advertised_listeners) {
+            listener.address.host = host.into();
+        }
+        Some(config)
+    }
 }
 
 /// The addresses that clients are told.
@@ -94,7 +104,7 @@ fn config(scenario: &Scenario, host: &str) -> Result<Config, String> {
 
 impl Program for Brokers {
     fn start(&mut self, host: &str, env: Env) {
-        let Some(config) = self.configs.get(host).cloned() else { return };
+        let Some(config) = self.config_of(host) else { return };
         let process = Arc::new(Process::default());
         if let Some(old) = self.processes.insert(host.to_owned(), Arc::clone(&process)) {
             self.before += old.responses.load(Relaxed);

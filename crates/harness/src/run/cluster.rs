@@ -30,6 +30,23 @@ pub fn node_id(host: &str) -> NodeId {
     }
 }
 
+/// Whether a host of the cluster is a broker.
+pub fn is_broker(host: &str) -> bool {
+    host.starts_with('b')
+}
+
+/// The host of a second process under a host's id.
+pub fn twin_of(host: &str) -> String {
+    format!("{host}{TWIN}")
+}
+
+/// The host whose id a twin has; nothing if this is no twin's host.
+pub fn original_of(twin: &str) -> Option<&str> {
+    twin.strip_suffix(TWIN)
+}
+
+const TWIN: &str = "-twin";
+
 /// The host of a node id.
 pub fn host_of(node: NodeId) -> String {
     if node.0 > CONTROLLERS_FROM { format!("c{}", node.0 - CONTROLLERS_FROM) } else { format!("b{}", node.0) }
@@ -99,6 +116,8 @@ pub struct Cluster {
     world: World,
     /// Hosts of the cluster by name.
     nodes: BTreeMap<String, HostId>,
+    /// Hosts of twins by name.
+    twins: BTreeMap<String, HostId>,
     /// Hosts of clients by name.
     clients: BTreeMap<String, HostId>,
     envs: BTreeMap<String, Env>,
@@ -153,6 +172,7 @@ impl Cluster {
         let cluster = Self {
             world: world.clone(),
             nodes,
+            twins: BTreeMap::new(),
             clients,
             envs: BTreeMap::new(),
             program,
@@ -180,7 +200,8 @@ impl Cluster {
 
     /// The world's number of a host.
     pub fn id(&self, host: &str) -> Option<HostId> {
-        self.nodes.get(host).or_else(|| self.clients.get(host)).copied()
+        let clients = || self.clients.get(host);
+        self.nodes.get(host).or_else(|| self.twins.get(host)).or_else(clients).copied()
     }
 
     /// Every host of the cluster.
@@ -194,13 +215,14 @@ impl Cluster {
         if self.world.is_running(id) {
             return false;
         }
-        if self.nodes.contains_key(host) {
+        let serves = self.nodes.contains_key(host) || self.twins.contains_key(host);
+        if serves {
             let disk = self.disk(host, id);
             (self.before_start)(&disk);
         }
         let env = self.world.start(id);
         self.envs.insert(host.to_owned(), env.clone());
-        if self.nodes.contains_key(host) {
+        if serves {
             self.program.start(host, env);
         }
         true
@@ -214,6 +236,14 @@ impl Cluster {
     /// The environment of the process that was started last on a host.
     pub fn env(&self, host: &str) -> Option<&Env> {
         self.envs.get(host)
+    }
+
+    /// The machine of a host's twin; nothing if a process runs there already.
+    pub fn add_twin(&mut self, host: &str) -> Option<HostId> {
+        let name = twin_of(host);
+        let world = &self.world;
+        let id = *self.twins.entry(name).or_insert_with_key(|name| world.add_host(name));
+        (!self.world.is_running(id)).then_some(id)
     }
 
     /// Asks a process to stop in good order.
@@ -235,7 +265,7 @@ impl Cluster {
 
     /// Ends the processes that cannot go on, as their program would by returning.
     pub fn bury(&self) {
-        for (host, id) in &self.nodes {
+        for (host, id) in self.nodes.iter().chain(&self.twins) {
             if self.world.is_running(*id) && self.program.has_failed(host) {
                 self.world.stop(*id, world::Stop::Exit);
             }

@@ -19,6 +19,7 @@ mod schedule;
 mod start;
 mod timeline;
 pub mod timers;
+mod twins;
 mod value;
 mod verdict;
 mod watch;

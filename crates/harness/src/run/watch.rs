@@ -17,6 +17,8 @@ use crate::report::Crash;
 use crate::scenario::{Reach, ReachKind};
 
 use super::budget::Budget;
+use super::cluster::twin_of;
+use super::twins::{Starts, Twins, Voice};
 
 /// A partition as the controller committed it last.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,6 +76,11 @@ pub struct Watch {
     pub controller: Option<(LeaderEpoch, NodeId)>,
     /// Brokers whose last committed state is unfenced.
     pub unfenced: BTreeMap<NodeId, bool>,
+    /// When each broker last began to serve, and each node of the quorum to follow a leader or to lead.
+    serves: BTreeMap<(NodeId, bool), u64>,
+    twins: Twins,
+    /// The last event's number and time.
+    last: (u64, u64),
     /// Offset of the last record of a broker that was told.
     brokers_told: Offset,
     /// Quorum elections: one entry for each new leader, ns.
@@ -126,6 +133,9 @@ impl Watch {
             partitions: BTreeMap::new(),
             controller: None,
             unfenced: BTreeMap::new(),
+            serves: BTreeMap::new(),
+            twins: Twins::default(),
+            last: (0, 0),
             brokers_told: Offset::NONE,
             elections: Vec::new(),
             candidacies: Vec::new(),
@@ -173,6 +183,11 @@ impl Watch {
 
     /// A process is about to start.
     pub fn before_start(&mut self, disk: &HostDisk) {
+        match self.twins.starts(disk) {
+            Starts::AsEver => {}
+            Starts::Twin => return,
+            Starts::Again => self.disk_replaced(Arc::clone(&disk.host), disk.node),
+        }
         self.checkers.iter_mut().for_each(|checker| checker.before_start(disk));
     }
 
@@ -191,6 +206,26 @@ impl Watch {
         self.partitions.get(partition).map(|state| state.leader).filter(|leader| !leader.is_none())
     }
 
+    /// A host has a second process under its id, on the host of this number.
+    pub fn add_twin(&mut self, number: u32, host: &str, node: NodeId) {
+        let name = twin_of(host);
+        self.name_host(number, &name, NodeId::NONE);
+        self.twins.add(number, host, name, node);
+    }
+
+    /// Whether a node has begun to serve since then: a broker unfenced, another node with a leader of the quorum.
+    pub fn serves_since(&self, node: NodeId, broker: bool, since_ns: u64) -> bool {
+        let since = self.serves.get(&(node, broker)).is_some_and(|at| *at >= since_ns);
+        since && (!broker || self.unfenced.get(&node).copied().unwrap_or(false))
+    }
+
+    /// The node's disk is another one from now on, though none was replaced: another process is the node.
+    fn disk_replaced(&mut self, host: Arc<str>, node: NodeId) {
+        let (id, at_ns) = self.last;
+        let replaced = Stamped { id, at_ns, host, node, cause: 0, what: Observation::DiskReplaced };
+        self.checkers.iter_mut().for_each(|checker| checker.observe(&replaced));
+    }
+
     /// How many partitions `node` leads.
     pub fn led_by(&self, node: NodeId) -> usize {
         self.partitions.values().filter(|state| state.leader == node).count()
@@ -204,11 +239,30 @@ impl Watch {
             None => (Arc::clone(&self.world_name), NodeId::NONE),
         };
         let Cause(cause) = event.cause;
-        let stamped = Stamped { id: event.id, at_ns: event.at.0, host, node, cause, what: event.what.clone() };
-        self.follow(&stamped);
-        self.budget.observe(&stamped);
-        for checker in &mut self.checkers {
-            checker.observe(&stamped);
+        let mut stamped = Stamped { id: event.id, at_ns: event.at.0, host, node, cause, what: event.what.clone() };
+        self.last = (stamped.id, stamped.at_ns);
+        let is_node = match self.twins.voice(&stamped.host, node, &stamped.what) {
+            Voice::Node(node) => {
+                stamped.node = node;
+                true
+            }
+            Voice::TakesOver(node, disk) => {
+                stamped.node = node;
+                self.disk_replaced(Arc::clone(&stamped.host), node);
+                disk.iter().for_each(|disk| self.checkers.iter_mut().for_each(|checker| checker.before_start(disk)));
+                true
+            }
+            Voice::Other => {
+                stamped.node = NodeId::NONE;
+                false
+            }
+        };
+        if is_node {
+            self.follow(&stamped);
+            self.budget.observe(&stamped);
+            for checker in &mut self.checkers {
+                checker.observe(&stamped);
+            }
         }
         if let Some((of, lines)) = &mut self.trace
             && match of {
@@ -296,12 +350,16 @@ impl Watch {
             Observation::QuorumOpened { .. } => {
                 self.started.insert(event.node);
             }
+            Observation::QuorumState { role: QuorumRole::Follower, .. } => {
+                self.serves.insert((event.node, false), at_ns);
+            }
             Observation::QuorumState { role, epoch, .. } => match role {
                 QuorumRole::Leader if self.controller.is_none_or(|(known, _)| *epoch > known) => {
                     if self.controller.is_some_and(|(_, node)| node != event.node) {
                         self.hit(ReachKind::ControllerChanged, None, at_ns);
                     }
                     self.controller = Some((*epoch, event.node));
+                    self.serves.insert((event.node, false), at_ns);
                     self.elections.push(at_ns);
                 }
                 QuorumRole::Candidate => self.candidacies.push(at_ns),
@@ -324,6 +382,12 @@ impl Watch {
                     let (from, to) = (*end, before);
                     self.losses.push(Loss { node: event.node, partition: partition.clone(), from, to, at_ns });
                 }
+            }
+            Observation::DiskReplaced => {
+                self.lost_power.insert(event.node, true);
+            }
+            Observation::BrokerRunning { .. } => {
+                self.serves.insert((event.node, true), at_ns);
             }
             Observation::ProcessEnded { how, why } => match how {
                 ProcessEnd::PowerLost => {
@@ -353,6 +417,8 @@ impl Watch {
                     self.hurt.insert(event.node);
                 }
             }
+            // One of two under an id gives up: it should.
+            Observation::Fatal { .. } if self.twins.has(&event.host) => {}
             Observation::Fatal { why } => {
                 let crash = Crash { at_ns, host: event.host.to_string(), message: format!("gave up: {why}") };
                 let (failing, full) = (self.failing.contains(&event.node), self.full.contains(&event.node));

@@ -1,5 +1,7 @@
 //! What reads well and still makes no sense: names of nothing, objectives without samples, a quorum that is killed.
 
+mod identity;
+
 use std::ops::Range;
 
 use super::chaos;
@@ -235,6 +237,7 @@ impl Lint<'_> {
             {
                 self.no_such_label(label.value.as_str(), label.span.clone());
             }
+            self.identity(fault);
             let word = fault.action.word();
             let Some(begins) = self.begins(fault) else { continue };
             let seconds = units::show_duration(begins);

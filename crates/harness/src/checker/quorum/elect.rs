@@ -103,6 +103,11 @@ impl Checker for OneLeader {
                 self.epoch(event, epoch);
                 self.vote(event, epoch, voted, leader == event.node);
             }
+            // It remembers nothing. What comes of a voter that votes twice is two leaders.
+            Observation::DiskReplaced => {
+                self.nodes.remove(&event.node);
+                self.votes.retain(|(voter, _), _| *voter != event.node);
+            }
             _ => {}
         }
     }

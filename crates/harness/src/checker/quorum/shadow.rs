@@ -73,6 +73,10 @@ pub struct Shadow {
 impl Shadow {
     /// Takes an event; `true` if it was about a metadata log.
     pub fn observe(&mut self, event: &Stamped) -> bool {
+        if event.what == Observation::DiskReplaced {
+            self.nodes.remove(&event.node);
+            return true;
+        }
         let about_logs = matches!(
             event.what,
             Observation::QuorumOpened { .. }

@@ -80,7 +80,20 @@ impl Impact {
                 NetworkAction::Isolate(_) | NetworkAction::Swizzle(_) => away(&mut impact),
             },
             Action::Process(action) => match action {
-                ProcessAction::Kill(_) | ProcessAction::Stop(_) | ProcessAction::Pause(_) => away(&mut impact),
+                ProcessAction::Kill(_)
+                | ProcessAction::Stop(_)
+                | ProcessAction::Pause(_)
+                // One at a time, but which one when nobody knows.
+                | ProcessAction::Roll { .. }
+                | ProcessAction::CrashAt { .. } => away(&mut impact),
+                ProcessAction::Wipe(_) => {
+                    away(&mut impact);
+                    on(&mut impact, Harm::Wiped);
+                }
+                ProcessAction::Twin(_) => {
+                    away(&mut impact);
+                    on(&mut impact, Harm::Twin);
+                }
                 ProcessAction::PowerOff { lose, .. } => {
                     away(&mut impact);
                     match lose {

@@ -27,7 +27,7 @@ impl Driver<'_> {
             Action::Heal(_) => Vec::new(),
         };
         let ids = faults.into_iter().map(|fault| self.world.apply_as(line.label.clone(), fault)).collect();
-        Active { ids, down, ended: false, counted: false }
+        Active { ids, down, ended: false, counted: false, within_budget: line.within_budget }
     }
 
     fn network(&self, action: &NetworkAction, line: &FaultLine, hosts: &[String], links: Option<&Sides>) -> Vec<Fault> {
@@ -106,6 +106,28 @@ impl Driver<'_> {
                     },
                     torn_write: *torn_write,
                 }]
+            }
+            ProcessAction::Roll { pause, .. } => {
+                self.roll(index, hosts, *pause);
+                vec![ProcessFault::Roll(self.ids(hosts))]
+            }
+            ProcessAction::CrashAt { effect, side, nth, .. } => {
+                hosts.iter().for_each(|host| self.arm(index, host, line.restart_after));
+                let of = |host| ProcessFault::CrashAt { host, effect: *effect, side: *side, nth: *nth };
+                self.ids(hosts).into_iter().map(of).collect()
+            }
+            ProcessAction::Wipe(_) => {
+                *down = hosts.to_vec();
+                self.ids(hosts).into_iter().map(ProcessFault::Wipe).collect()
+            }
+            ProcessAction::Twin(_) => {
+                let mut faults = Vec::new();
+                for host in hosts {
+                    if let (Some(of), Some(on)) = (self.cluster.id(host), self.add_twin(index, host)) {
+                        faults.push(ProcessFault::Twin { of, on });
+                    }
+                }
+                faults
             }
             ProcessAction::Stop(_) => {
                 *down = hosts.to_vec();

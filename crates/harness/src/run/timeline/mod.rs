@@ -4,6 +4,7 @@
 //! [`Driver::faults`]; what it could not do (a leader that was not there) in [`Driver::misses`].
 
 mod apply;
+mod process;
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -43,6 +44,8 @@ struct Active {
     ended: bool,
     /// It counts for `max_concurrent` while it lasts.
     counted: bool,
+    /// Of its line.
+    within_budget: bool,
 }
 
 /// How often an `until` is looked at, and hosts that were asked to stop.
@@ -61,6 +64,7 @@ pub struct Driver<'a> {
     planned: usize,
     active: Vec<Active>,
     stopping: Vec<(String, usize)>,
+    processes: process::Processes,
     /// The phases as they ran.
     pub windows: Vec<Window>,
     /// The faults as they happened.
@@ -94,6 +98,7 @@ impl<'a> Driver<'a> {
             planned: 0,
             active: Vec::new(),
             stopping: Vec::new(),
+            processes: process::Processes::default(),
             windows: Vec::new(),
             faults: Vec::new(),
             controller_lost: Vec::new(),
@@ -167,7 +172,7 @@ impl<'a> Driver<'a> {
             if let Some(((at, _), _)) = self.todo.first_key_value() {
                 next = next.min(*at);
             }
-            if phase.until_no_lag || !self.stopping.is_empty() {
+            if phase.until_no_lag || !self.stopping.is_empty() || self.processes.are_busy() {
                 next = next.min(now + TICK.as_nanos() as u64);
             }
             // So that somebody who watches sees it move.
@@ -197,6 +202,7 @@ impl<'a> Driver<'a> {
     /// Does what is due.
     fn due(&mut self) {
         self.reap();
+        self.processes_go_on();
         while let Some(((at, number), todo)) = self.todo.first_key_value().map(|(key, todo)| (*key, *todo)) {
             if at > self.now() {
                 break;
@@ -204,6 +210,7 @@ impl<'a> Driver<'a> {
             self.todo.remove(&(at, number));
             match todo {
                 Todo::Begin(index) => self.begin(&self.scenario.faults[index]),
+                Todo::End(index) if self.calls_off(index) => {}
                 Todo::End(index) => self.end(index),
                 Todo::Restart(index) => self.restart(index),
             }
@@ -271,7 +278,8 @@ impl<'a> Driver<'a> {
         self.with_watch(|watch| watch.budget.begin(start, index, &impact));
         let mut active = self.apply(line, &hosts, links.as_ref(), index);
         // What has no length is over at once.
-        let instant = active.down.is_empty() && !line.action.has_length();
+        let goes_on = matches!(&line.action, Action::Process(action) if action.goes_on());
+        let instant = active.down.is_empty() && !line.action.has_length() && !goes_on;
         active.counted = line.within_budget && !instant;
         if instant {
             let mattered = self.mattered(&active);
@@ -281,7 +289,7 @@ impl<'a> Driver<'a> {
             what.push_str(&format!(" (led {}/{})", led.0, led.1));
         }
         let mut restarts = None;
-        let lasts = match line.restart_after {
+        let lasts = match line.restart_after.filter(|_| !goes_on) {
             // Nobody is down by it yet: a process may stop itself.
             Some(after) if active.down.is_empty() => {
                 restarts = Some(after);
@@ -296,6 +304,7 @@ impl<'a> Driver<'a> {
         if let Some(after) = restarts {
             self.plan(start.saturating_add(after), Todo::Restart(index));
         }
+        let ids = active.ids.clone();
         self.active.push(active);
         self.controller_lost.push(lost_controller);
         let involved = match &links {
@@ -312,6 +321,7 @@ impl<'a> Driver<'a> {
             partitions: led.0 as u64,
             hits: 0,
         });
+        self.applied(index, &ids);
     }
 
     fn with_watch<R>(&self, f: impl FnOnce(&mut Watch) -> R) -> R {
@@ -364,6 +374,7 @@ impl<'a> Driver<'a> {
             return;
         }
         self.active[index].ended = true;
+        self.processes_end(index);
         self.faults[index].end_ns = self.now();
         for id in self.active[index].ids.clone() {
             self.world.heal(id);

@@ -56,6 +56,22 @@ impl Targets {
         }
     }
 
+    /// A broker that is no controller: whose disk may be lost without the quorum forgetting a vote. `None` if there is
+    /// none; any broker, if nothing need be kept.
+    pub fn one_without_a_vote(&self, dice: &mut Dice) -> Option<NodeTerm> {
+        let partition = self.partition(dice);
+        let kind = dice.below(3);
+        let votes = self.hosts.len() == self.brokers as usize;
+        if votes && self.keep != Keep::Nothing {
+            return None;
+        }
+        Some(match (kind, partition) {
+            (0, Some((topic, partition, _))) => NodeTerm::Leader(topic, partition),
+            (1, Some((topic, partition, true))) => NodeTerm::Follower(topic, partition),
+            _ => NodeTerm::Any,
+        })
+    }
+
     /// Hosts that are hit together: mostly one, at times as many voters as may fail; if nothing need be kept, all brokers.
     pub fn some(&self, dice: &mut Dice) -> Vec<Spanned<NodeTerm>> {
         let kind = dice.below(8);

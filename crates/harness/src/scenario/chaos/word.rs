@@ -6,6 +6,8 @@
 
 use crate::scenario::fault::{Action, ClockAction, DiskAction, LoseData, NetworkAction, ProcessAction, Slower, Which};
 
+use runtime::{EffectPoint, Side, effect::EFFECTS};
+
 use super::dice::Dice;
 use super::targets::{Targets, placeless};
 
@@ -43,9 +45,12 @@ words! {
     Swizzle = "swizzle";
     Kill = "kill";
     Stop = "stop";
+    Roll = "roll";
     Pause = "pause";
     Hang = "hang";
+    CrashAt = "crash_at";
     PowerOff = "power_off";
+    Wipe = "wipe";
     SlowDisk = "slow_disk";
     StallDisk = "stall_disk";
     ReadError = "read_error";
@@ -100,6 +105,11 @@ impl ChaosWord {
                 ProcessAction::Stop(_) => Self::Stop,
                 ProcessAction::Pause(_) => Self::Pause,
                 ProcessAction::PowerOff { .. } => Self::PowerOff,
+                ProcessAction::Roll { .. } => Self::Roll,
+                ProcessAction::CrashAt { .. } => Self::CrashAt,
+                ProcessAction::Wipe(_) => Self::Wipe,
+                // It needs controllers of their own, and a copy of everything: a scenario of its own.
+                ProcessAction::Twin(_) => return None,
             },
             Action::Disk(action) => match action {
                 DiskAction::Slow { .. } => Self::SlowDisk,
@@ -180,6 +190,24 @@ impl ChaosWord {
             Self::ClockFreeze => lasting(ClockAction::Freeze(targets.some(dice)), dice.log(500 * MS, 15 * S)),
             Self::Kill => returning(ProcessAction::Kill(targets.some(dice)), dice.log(100 * MS, 10 * S)),
             Self::Stop => returning(ProcessAction::Stop(targets.some(dice)), dice.log(100 * MS, 10 * S)),
+            Self::Roll => {
+                let (hosts, pause) = (targets.several(dice), dice.log(50 * MS, 3 * S));
+                at_once(ProcessAction::Roll { hosts, pause })
+            }
+            Self::CrashAt => {
+                let hosts = targets.some(dice);
+                let effect = EffectPoint::of_row(dice.below(EFFECTS.len() as u64));
+                let side = *dice.pick(&[Side::Before, Side::After]);
+                let nth = u32::try_from(dice.log(1, 300)).unwrap_or(1);
+                let action = Action::Process(ProcessAction::CrashAt { hosts, effect, side, nth });
+                // An effect that does not come is not waited for any longer.
+                let lasts = Some(dice.log(S, 10 * S));
+                Hit { action, lasts, restart_after: Some(dice.log(100 * MS, 10 * S)) }
+            }
+            Self::Wipe => {
+                let host = placeless(targets.one_without_a_vote(dice)?);
+                returning(ProcessAction::Wipe(vec![host]), dice.log(100 * MS, 10 * S))
+            }
             Self::Pause => lasting(ProcessAction::Pause(targets.some(dice)), dice.log(50 * MS, 10 * S)),
             Self::PowerOff => {
                 let hosts = targets.some(dice);

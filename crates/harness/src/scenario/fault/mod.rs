@@ -36,14 +36,14 @@ pub const WORDS: &[(&str, bool)] = &[
     ("swizzle", true),
     ("kill", true),
     ("stop", true),
-    ("roll", false),
+    ("roll", true),
     ("pause", true),
     ("hang", true),
     ("slow_cpu", false),
-    ("crash_at", false),
+    ("crash_at", true),
     ("power_off", true),
-    ("wipe", false),
-    ("twin", false),
+    ("wipe", true),
+    ("twin", true),
     ("slow_disk", true),
     ("stall_disk", true),
     ("read_error", true),
@@ -241,7 +241,10 @@ pub fn read(node: &Node, problems: &mut Problems, source: &Source) -> Option<Fau
 
     let within_budget = fields.boolean("within_budget", problems);
 
-    let mut words = entries.iter().filter(|entry| WORDS.iter().any(|(word, _)| *word == entry.key));
+    // `pause` is a fault, and how long a `roll` waits between two hosts.
+    let rolls = entries.iter().any(|entry| entry.key == "roll");
+    let is_word = |key: &str| WORDS.iter().any(|(word, _)| *word == key) && !(rolls && key == "pause");
+    let mut words = entries.iter().filter(|entry| is_word(&entry.key));
     let Some(word) = words.next() else {
         if let Some(entry) = fields.rest(|key| !["for", "restart_after"].contains(&key)).first() {
             problems

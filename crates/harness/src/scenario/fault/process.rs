@@ -1,14 +1,16 @@
 //! Faults of processes and of whole machines.
 
-use super::super::diagnostic::{Problems, Source, Spanned, code};
-use super::super::document::Fields;
+use runtime::{EffectPoint, Side, effect::EFFECTS};
+
+use super::super::diagnostic::{Problems, Source, Spanned, closest, code};
+use super::super::document::{Fields, duration};
 use super::super::term::NodeTerm;
 use super::super::units;
-use super::super::units::show_size;
+use super::super::units::{show_duration, show_size};
 use super::{Target, hosts};
 
 /// The words of this family that this version acts on.
-pub(super) const WORDS: &[&str] = &["kill", "stop", "pause", "power_off"];
+pub(super) const WORDS: &[&str] = &["kill", "stop", "roll", "pause", "crash_at", "power_off", "wipe", "twin"];
 
 /// What happens to processes and machines.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +30,28 @@ pub enum ProcessAction {
         /// The unit that a drive writes whole, in bytes: what is under way tears between two of them.
         torn_write: Option<u64>,
     },
+    /// One after the other is stopped in good order, started again, and waited for until it serves.
+    Roll {
+        /// Which, in order.
+        hosts: Vec<Spanned<NodeTerm>>,
+        /// How long to wait before the next, ns.
+        pause: u64,
+    },
+    /// Processes end between two effects of a machine, as if killed; called off if that has not happened in time (`for`).
+    CrashAt {
+        /// Which.
+        hosts: Vec<Spanned<NodeTerm>>,
+        /// At which effect.
+        effect: EffectPoint,
+        /// On which side of it.
+        side: Side,
+        /// The how-manieth from then on.
+        nth: u32,
+    },
+    /// Processes are killed, and their hosts come back with empty disks.
+    Wipe(Vec<Spanned<NodeTerm>>),
+    /// A second process under the same id, on a host of its own with a copy of the disk.
+    Twin(Vec<Spanned<NodeTerm>>),
 }
 
 /// What a power failure does to data that was not synced.
@@ -41,6 +65,9 @@ pub enum LoseData {
     Nothing,
 }
 
+/// The words of [`Side`].
+const SIDES: &[(&str, Side)] = &[("before", Side::Before), ("after", Side::After)];
+
 /// The words of [`LoseData`].
 const LOSE_WORDS: &[(&str, LoseData)] =
     &[("unsynced", LoseData::Unsynced), ("mix", LoseData::Mix), ("nothing", LoseData::Nothing)];
@@ -52,35 +79,54 @@ impl ProcessAction {
             Self::Stop(_) => "stop",
             Self::Pause(_) => "pause",
             Self::PowerOff { .. } => "power_off",
+            Self::Roll { .. } => "roll",
+            Self::CrashAt { .. } => "crash_at",
+            Self::Wipe(_) => "wipe",
+            Self::Twin(_) => "twin",
         }
     }
 
     pub(super) fn target(&self) -> Target<'_> {
         match self {
-            Self::Kill(hosts) | Self::Stop(hosts) | Self::Pause(hosts) | Self::PowerOff { hosts, .. } => {
-                Target::Hosts(hosts)
-            }
+            Self::Kill(hosts)
+            | Self::Stop(hosts)
+            | Self::Pause(hosts)
+            | Self::Wipe(hosts)
+            | Self::Twin(hosts)
+            | Self::PowerOff { hosts, .. }
+            | Self::Roll { hosts, .. }
+            | Self::CrashAt { hosts, .. } => Target::Hosts(hosts),
         }
     }
 
     /// Whether its hosts stop serving: they may be started again with `restart_after`.
     pub(super) const fn downs(&self) -> bool {
         match self {
-            Self::Kill(_) | Self::Stop(_) | Self::PowerOff { .. } => true,
-            Self::Pause(_) => false,
+            Self::Kill(_) | Self::Stop(_) | Self::PowerOff { .. } | Self::CrashAt { .. } | Self::Wipe(_) => true,
+            Self::Pause(_) | Self::Roll { .. } | Self::Twin(_) => false,
         }
     }
 
     pub(super) const fn has_length(&self) -> bool {
         match self {
-            Self::Pause(_) => true,
-            Self::Kill(_) | Self::Stop(_) | Self::PowerOff { .. } => false,
+            Self::Pause(_) | Self::Twin(_) | Self::CrashAt { .. } => true,
+            Self::Kill(_) | Self::Stop(_) | Self::PowerOff { .. } | Self::Roll { .. } | Self::Wipe(_) => false,
         }
+    }
+
+    /// Whether it begins with nothing, and goes on by itself: hosts go down and come back when their time comes.
+    pub const fn goes_on(&self) -> bool {
+        matches!(self, Self::Roll { .. } | Self::CrashAt { .. })
     }
 
     pub(super) fn arguments(&self) -> Vec<String> {
         match self {
-            Self::Kill(_) | Self::Stop(_) | Self::Pause(_) => Vec::new(),
+            Self::Kill(_) | Self::Stop(_) | Self::Pause(_) | Self::Wipe(_) | Self::Twin(_) => Vec::new(),
+            Self::Roll { pause, .. } => vec![format!("pause = \"{}\"", show_duration(*pause))],
+            Self::CrashAt { effect, side, nth, .. } => {
+                let side = SIDES.iter().find(|(_, known)| known == side).map_or("before", |(word, _)| word);
+                vec![format!("effect = \"{}\"", effect.name()), format!("when = \"{side}\""), format!("nth = {nth}")]
+            }
             Self::PowerOff { lose, torn_write, .. } => {
                 let word = LOSE_WORDS.iter().find(|(_, known)| known == lose).map_or("unsynced", |(word, _)| word);
                 let mut arguments = vec![format!("lose = \"{word}\"")];
@@ -117,6 +163,46 @@ pub(super) fn read(
                 torn_write: torn_write.map(|size| size.value),
             }
         }
+        "roll" => {
+            let pause = duration(fields, "pause", problems, source);
+            let hosts = hosts(name, fields, problems, source)?;
+            ProcessAction::Roll { hosts, pause: pause.map_or(0, |pause| pause.value) }
+        }
+        "crash_at" => {
+            let effect = fields.read("effect", problems, source, effect_point);
+            let side = fields.word("when", SIDES, &[], problems);
+            let nth = fields.integer("nth", 1..=1_000_000, problems);
+            let hosts = hosts(name, fields, problems, source)?;
+            let effect = fields.require("effect", effect, problems)?;
+            ProcessAction::CrashAt {
+                hosts,
+                effect: effect.value,
+                side: side.map_or(Side::Before, |side| side.value),
+                nth: nth.and_then(|nth| u32::try_from(nth.value).ok()).unwrap_or(1),
+            }
+        }
+        "wipe" => ProcessAction::Wipe(hosts(name, fields, problems, source)?),
+        "twin" => ProcessAction::Twin(hosts(name, fields, problems, source)?),
         _ => return None,
     })
+}
+
+/// `machine.effect`. An unknown one is told with those of its machine, or with the machines.
+fn effect_point(text: &str) -> Result<EffectPoint, units::Refusal> {
+    if let Some(point) = EffectPoint::find(text) {
+        return Ok(point);
+    }
+    let names: Vec<&str> = EFFECTS.iter().map(|effect| effect.name).collect();
+    let refusal = units::Refusal::new(code::UNKNOWN_WORD, 0..text.len(), format!("no machine has an effect `{text}`"));
+    let mut refusal = match closest(text, &names) {
+        Some(best) => refusal.label(format!("did you mean `{best}`?")),
+        None => refusal.label("`machine.effect`, like `quorum.persist`"),
+    };
+    let mut machines: Vec<&str> = names.iter().filter_map(|name| name.split('.').next()).collect();
+    machines.dedup();
+    for machine in machines {
+        let effects = names.iter().filter_map(|name| name.strip_prefix(machine)?.strip_prefix('.'));
+        refusal.notes.push(format!("{machine}: {}", effects.collect::<Vec<_>>().join(", ")));
+    }
+    Err(refusal)
 }
