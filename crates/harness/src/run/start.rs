@@ -136,7 +136,9 @@ pub(super) fn start_loads(
     producers: &load::Producers,
 ) {
     let partitions: Vec<TopicPartition> = cluster::setup(scenario).partitions().collect();
+    // A cluster that nobody uses is left alone.
     if !partitions.is_empty()
+        && !scenario.loads.is_empty()
         && let Some(env) = hosts.env(READER)
     {
         let config = load::config(scenario, "ends", brokers::bootstrap(scenario));
