@@ -224,6 +224,7 @@ impl Memory {
             Observation::LogOpened { partition, start, clean, .. } => {
                 self.start_opened(event, partition, *start, *clean)
             }
+            Observation::DiskReplaced => self.starts.forget(event.node),
             Observation::ProcessEnded { how, .. } => {
                 self.ended.push((event.node, event.at_ns));
                 self.starts.ended(event.node, *how == ProcessEnd::Exited);

@@ -31,6 +31,11 @@ impl Starts {
         }
     }
 
+    /// The node's disk has another content.
+    pub(super) fn forget(&mut self, node: NodeId) {
+        self.known.remove(&node);
+    }
+
     /// The log is about to be cut; to 0 if it begins anew.
     pub(super) fn cut(&mut self, event: &Stamped, partition: &TopicPartition, to: Offset) {
         let excused = |(_, back): &mut (Offset, Stamped)| {
@@ -46,7 +51,7 @@ impl Memory {
     /// What is not on the disk any more, or not what was written, is forgotten.
     pub(super) fn before_start(&mut self, disk: &HostDisk) {
         if !disk.damage.is_empty() {
-            self.starts.known.remove(&disk.node);
+            self.starts.forget(disk.node);
         }
         if let Some(starts) = self.starts.known.get_mut(&disk.node) {
             starts.retain(|partition, _| {
