@@ -216,6 +216,58 @@ pub struct Loss {
     pub at_ns: u64,
 }
 
+/// Why something did not get well.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum StuckClass {
+    /// Fewer controllers than a majority can act.
+    NoQuorum,
+    /// Every member of the last in-sync replicas is frozen or gone.
+    NoEligibleLeader,
+    /// Bytes at rest changed where they are needed.
+    RottenData,
+    /// None of these.
+    Bug,
+}
+
+impl fmt::Display for StuckClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoQuorum => "no quorum",
+            Self::NoEligibleLeader => "no eligible leader",
+            Self::RottenData => "rotten data",
+            Self::Bug => "bug",
+        })
+    }
+}
+
+/// Something that did not get well in time, and why.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stuck {
+    /// While only a core was healed; else at the end.
+    pub in_core: bool,
+    /// Which partition; nothing: the cluster.
+    pub partition: Option<TopicPartition>,
+    /// Why, in a word.
+    pub class: StuckClass,
+    /// Whether the budget or the scenario allows this.
+    pub allowed: bool,
+    /// Why, in full.
+    pub why: String,
+}
+
+/// How the first of the two phases ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CoreEnd {
+    /// When the core was healed, in ns.
+    pub healed_ns: u64,
+    /// How long it may take to get well, in ns.
+    pub bound_ns: u64,
+    /// How long it took, in ns; nothing if it did not.
+    pub took_ns: Option<u64>,
+    /// What did not get well.
+    pub stuck: Vec<Stuck>,
+}
+
 /// The files of one host at the end of the run, as a process on it would read them.
 #[derive(Clone, Debug)]
 pub struct HostDisk {
@@ -246,6 +298,10 @@ pub struct RunEnd {
     pub healed_ns: u64,
     /// How long after [`Self::healed_ns`] the cluster may take to make progress, in ns; computed from its time-outs.
     pub progress_bound_ns: u64,
+    /// How the core got well that was healed first, if the scenario asks for two phases.
+    pub core: Option<CoreEnd>,
+    /// Partitions that were not well at the end, each with its class.
+    pub stuck: Vec<Stuck>,
     /// When the loads ended, in ns.
     pub loads_ended_ns: u64,
     /// When the run ended, in ns.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use protocol::{NodeId, TopicPartition};
 use runtime::Observation;
 
-use super::{Checker, Judgement, RunEnd, Violation};
+use super::{Checker, CoreEnd, Judgement, RunEnd, Stuck, Violation};
 use crate::event::Stamped;
 use crate::history::SendOutcome;
 
@@ -65,7 +65,16 @@ impl Checker for Progress {
         }
         let mut judged = 0;
         let mut problems: Vec<(Option<TopicPartition>, String)> = Vec::new();
-        for partition in run.setup.partitions() {
+        if let Some(core) = &run.core {
+            judged += 1;
+            if let Some(violation) = stuck_core(core) {
+                return Judgement::Violated(Box::new(violation));
+            }
+        }
+        // A partition whose class the budget allows is told by the report, and no more is owed of it.
+        let class = |partition: &TopicPartition| run.stuck.iter().find(|it| it.partition.as_ref() == Some(partition));
+        let excused = |partition: &TopicPartition| class(partition).is_some_and(|stuck| stuck.allowed);
+        for partition in run.setup.partitions().filter(|partition| !excused(partition)) {
             judged += 1;
             let problem = match self.states.get(&partition) {
                 None => Some("was never created".to_owned()),
@@ -83,7 +92,7 @@ impl Checker for Progress {
             };
             problems.extend(problem.map(|problem| (Some(partition), problem)));
         }
-        for send in &run.history.sends {
+        for send in run.history.sends.iter().filter(|send| !excused(&send.partition)) {
             judged += 1;
             let age = run.ended_ns.saturating_sub(send.sent_ns.max(run.healed_ns));
             if send.outcome == SendOutcome::Unresolved && age > run.progress_bound_ns {
@@ -111,10 +120,30 @@ impl Checker for Progress {
                             run.ended_ns as f64 / 1e9
                         ),
                     );
+                if let Some(stuck) = partition.as_ref().and_then(class) {
+                    violation = violation.with("class", format!("{}: {}", stuck.class, stuck.why));
+                }
                 violation.count = problems.len() as u64;
                 violation.partition = partition.clone();
                 Judgement::Violated(Box::new(violation))
             }
         }
     }
+}
+
+/// A core that suffices was healed and did not get well, for no reason that is allowed.
+fn stuck_core(core: &CoreEnd) -> Option<Violation> {
+    let wrong: Vec<&Stuck> = core.stuck.iter().filter(|stuck| !stuck.allowed).collect();
+    let first = wrong.first()?;
+    let mut violation = Violation::new("a core that suffices did not get well while the rest was frozen")
+        .with("stuck", first.partition.as_ref().map_or("the cluster".to_owned(), ToString::to_string))
+        .with("class", format!("{}: {}", first.class, first.why))
+        .with(
+            "bound",
+            format!("healed at {:.3}s, bound {:.1}s", core.healed_ns as f64 / 1e9, core.bound_ns as f64 / 1e9),
+        );
+    violation.count = wrong.len() as u64;
+    violation.partition = first.partition.clone();
+    violation.at_ns = Some(core.healed_ns + core.bound_ns);
+    Some(violation)
 }

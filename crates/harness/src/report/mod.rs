@@ -12,7 +12,7 @@ mod tests;
 
 use serde::Serialize;
 
-use crate::checker::{Finding, Judgement, Loss};
+use crate::checker::{Finding, Judgement, Loss, Stuck};
 use crate::event::{Stamped, StoryLine, is_milestone, partition_of};
 use crate::measure::{Measured, Window};
 
@@ -211,6 +211,48 @@ pub struct Crash {
     pub message: String,
 }
 
+/// How the core did that was healed first, while the rest was frozen.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct CoreRow {
+    /// Its hosts.
+    pub hosts: Vec<String>,
+    /// All others, and how they were frozen or what they were.
+    pub rest: Vec<(String, String)>,
+    /// When it was healed, ns.
+    pub healed_ns: u64,
+    /// How long it took to get well, ns; nothing if it did not.
+    pub took_ns: Option<u64>,
+    /// How long it may take.
+    pub bound: Bound,
+}
+
+/// Something that did not get well in time, and why.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct StuckRow {
+    /// `core` or `end`.
+    pub phase: String,
+    /// The partition; nothing: the cluster.
+    pub partition: Option<String>,
+    /// `no quorum`, `no eligible leader`, `rotten data` or `bug`.
+    pub class: String,
+    /// Whether the budget or the scenario allows it.
+    pub allowed: bool,
+    /// Why, in full.
+    pub why: String,
+}
+
+impl From<&Stuck> for StuckRow {
+    fn from(stuck: &Stuck) -> Self {
+        Self {
+            phase: if stuck.in_core { "core" } else { "end" }.to_owned(),
+            partition: stuck.partition.as_ref().map(ToString::to_string),
+            class: stuck.class.to_string(),
+            allowed: stuck.allowed,
+            why: stuck.why.clone(),
+        }
+    }
+}
+
 /// A fault of a random plan that did not happen.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct SkippedRow {
@@ -310,6 +352,10 @@ pub struct RunResult {
     pub crashes: Vec<Crash>,
     /// Faults of a random plan that did not happen.
     pub skipped: Vec<SkippedRow>,
+    /// The core that was healed first, if the scenario asks for two phases.
+    pub core: Option<CoreRow>,
+    /// What did not get well in time.
+    pub stuck: Vec<StuckRow>,
     /// Records lost in power failures.
     pub losses: Vec<LossRow>,
     /// Branches worth reaching, with how often they were.

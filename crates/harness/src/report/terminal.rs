@@ -58,6 +58,8 @@ pub fn summary(result: &RunResult, style: Style) -> String {
     out.push('\n');
     crashes(&mut out, result, style);
     checks(&mut out, result, style);
+    core(&mut out, result, style);
+    stuck(&mut out, result, style);
     losses(&mut out, result);
     slos(&mut out, result, style);
     reached(&mut out, result, style);
@@ -412,6 +414,48 @@ fn checks(out: &mut String, result: &RunResult, style: Style) {
         for line in wrap("  idle     ", &words_of(&why), " ", WIDTH) {
             push(out, &style.dim(&line));
         }
+    }
+}
+
+/// The core that was healed first, how long it took to get well, and how long it may take, with the terms.
+fn core(out: &mut String, result: &RunResult, style: Style) {
+    let Some(core) = &result.core else { return };
+    let bound = duration(core.bound.total_ns);
+    let how = match core.took_ns {
+        Some(took) => format!("well after {} of {bound}", duration(took)),
+        None => format!("not well within {bound}"),
+    };
+    let mut words = words_of(&format!("{} {how}", core.hosts.join(", ")));
+    if !core.rest.is_empty() {
+        let rest: Vec<String> = core.rest.iter().map(|(host, how)| format!("{host}: {how}")).collect();
+        words.extend(words_of(&format!("(meanwhile {})", rest.join(", "))));
+    }
+    for line in wrap("  core     ", &words, " ", WIDTH) {
+        push(out, &if core.took_ns.is_some() { line } else { style.bad(&line) });
+    }
+    let terms: Vec<String> =
+        core.bound.terms.iter().map(|(name, nanos)| format!("{name} {}", duration(*nanos))).collect();
+    for line in wrap(&format!("           bound {bound} = "), &terms, " + ", WIDTH) {
+        push(out, &style.dim(&line));
+    }
+}
+
+/// At most this many lines of what is stuck.
+const STUCK_LINES: usize = 5;
+
+/// What did not get well in time, by class.
+fn stuck(out: &mut String, result: &RunResult, style: Style) {
+    for row in result.stuck.iter().take(STUCK_LINES) {
+        let allowed = if row.allowed { " (allowed)" } else { "" };
+        let whom = row.partition.as_deref().unwrap_or("the cluster");
+        let when = if row.phase == "core" { " in the core" } else { "" };
+        let words = words_of(&format!("{whom}{when} — {}{allowed}: {}", row.class, row.why));
+        for line in wrap("  stuck    ", &words, " ", WIDTH) {
+            push(out, &if row.allowed { line } else { style.bad(&line) });
+        }
+    }
+    if result.stuck.len() > STUCK_LINES {
+        push(out, &format!("           and {} more", result.stuck.len() - STUCK_LINES));
     }
 }
 

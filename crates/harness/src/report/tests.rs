@@ -104,6 +104,8 @@ pub(crate) fn result() -> RunResult {
         }),
         crashes: Vec::new(),
         skipped: Vec::new(),
+        core: None,
+        stuck: Vec::new(),
         losses: Vec::new(),
         sometimes: vec![("isr_shrunk".into(), 2)],
     }

@@ -1,5 +1,6 @@
-//! How a run ends: the cluster gets the time that it may take, and every send its outcome.
+//! How a run ends: rotten disks are replaced, the cluster gets the time that it may take, and every send its outcome.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use world::World;
@@ -7,8 +8,32 @@ use world::World;
 use crate::report::Bound;
 use crate::scenario::{Scenario, Work};
 
+use super::cluster::host_of;
 use super::record::Recorder;
+use super::watch::Watch;
 use super::{SECOND, timeline};
+
+/// Replaces every disk whose bytes cannot be trusted, one after the other, each as soon as the others can do without it. Nobody
+/// else would ever find out: what lies at rest is not read again by those who copy it.
+pub(super) async fn replace_disks(
+    world: &World,
+    watch: &Arc<Mutex<Watch>>,
+    driver: &mut timeline::Driver<'_>,
+    bound: &Bound,
+) {
+    let lock = || watch.lock().unwrap_or_else(PoisonError::into_inner);
+    let rotten = lock().budget.rotten();
+    let due = world.now().0 + (1 + rotten.len() as u64) * bound.total_ns;
+    let mut left = rotten;
+    while !left.is_empty() && world.now().0 < due {
+        let now = world.now().0;
+        let next = left.iter().position(|node| lock().budget.may_replace(now, *node));
+        match next {
+            Some(index) => driver.replace_disk(&host_of(left.remove(index))),
+            None => driver.wait_until(now + SECOND / 10).await,
+        }
+    }
+}
 
 /// Waits until the cluster had the time that it may take, and every send has its outcome or had the time for one.
 pub(super) async fn settle(

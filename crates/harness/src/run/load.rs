@@ -126,7 +126,7 @@ impl Producing {
 }
 
 /// Kafka's code of an error, or -1.
-fn code(error: &SendError) -> i16 {
+pub(super) fn code(error: &SendError) -> i16 {
     match error {
         SendError::Code(code) => code.code(),
         _ => -1,

@@ -8,15 +8,18 @@
 mod brokers;
 pub mod budget;
 pub mod cluster;
+mod core;
 mod echo;
 mod ending;
 mod ends;
+mod fresh;
 mod load;
 mod objective;
 mod record;
 mod resolve;
 mod schedule;
 mod start;
+mod stuck;
 mod timeline;
 pub mod timers;
 mod twins;
@@ -36,7 +39,7 @@ use crate::checker::{self, Finding, RunEnd, Setup};
 use crate::event::Stamped;
 use crate::history::ReadBack;
 use crate::measure::{FaultSpan, Gauge, Window};
-use crate::report::{Build, Crash, ReachRow, RunResult, SkippedRow};
+use crate::report::{Build, CoreRow, Crash, ReachRow, RunResult, SkippedRow};
 use crate::scenario::Scenario;
 
 pub use watch::TraceOf;
@@ -109,6 +112,7 @@ struct Lived {
     controller_lost: Vec<bool>,
     misses: Vec<String>,
     skipped: Vec<SkippedRow>,
+    core: Option<CoreRow>,
     end: RunEnd,
     trace_hash: String,
     events: u64,
@@ -197,9 +201,17 @@ async fn live(
 
     let loads_ended_ns = world.now().0;
     recorder.end();
+    let mut core = None;
+    if scenario.core_first && scenario.needs_cluster() {
+        core = core::phase(&world, scenario, &setup, &watch, &mut driver, &recorder).await;
+    }
+    let (core, core_row) = core.unzip();
     driver.heal_all().await;
-    let healed_ns = world.now().0;
     let bound = timers::progress_bound(scenario);
+    if core.is_some() {
+        ending::replace_disks(&world, &watch, &mut driver, &bound).await;
+    }
+    let healed_ns = world.now().0;
     ending::settle(&world, scenario, &mut driver, &recorder, healed_ns, &bound).await;
     let mut read_back = ReadBack::default();
     if scenario.needs_cluster()
@@ -210,6 +222,7 @@ async fn live(
         let bootstrap = brokers::bootstrap(scenario);
         read_back = load::read_back(scenario, &env, bootstrap, &recorder, &partitions, patience).await;
     }
+    let stuck = stuck::at_the_end(scenario, &setup, &lock(), &driver.up(), &read_back);
     let disks = if scenario.needs_cluster() { driver.cluster().disks() } else { Vec::new() };
     let requests = driver.cluster().responses();
     let produce_requests = producers
@@ -232,6 +245,8 @@ async fn live(
         disks,
         healed_ns,
         progress_bound_ns: bound.total_ns,
+        core,
+        stuck,
         loads_ended_ns,
         ended_ns: world.now().0,
     };
@@ -250,6 +265,7 @@ async fn live(
         controller_lost: std::mem::take(&mut driver.controller_lost),
         misses: std::mem::take(&mut driver.misses),
         skipped: std::mem::take(&mut driver.skipped),
+        core: core_row,
         end,
         trace_hash: world.trace_hash().to_string(),
         events: world.counters().events,

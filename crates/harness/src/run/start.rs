@@ -27,6 +27,8 @@ pub(super) fn load_infos(scenario: &Scenario) -> Vec<LoadInfo> {
         idempotent: false,
         in_flight,
     };
+    // Behind them all, the sends of the core: no load to be measured.
+    let core = scenario.core_first.then(|| info("core", "", false, 0));
     scenario
         .loads
         .iter()
@@ -38,6 +40,7 @@ pub(super) fn load_infos(scenario: &Scenario) -> Vec<LoadInfo> {
                 Work::Echo { .. } => info(name, &echo_partition(name).topic, true, 0),
             }
         })
+        .chain(core)
         .collect()
 }
 

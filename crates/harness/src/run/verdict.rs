@@ -1,5 +1,6 @@
 //! From what happened to how it is judged.
 
+use crate::checker::Stuck;
 use crate::measure::{Input, measure};
 use crate::report::{CheckOutcome, RunResult, SloVerdict, Verdict, check_rows};
 use crate::scenario::Scenario;
@@ -36,6 +37,8 @@ pub(super) fn judge(scenario: &Scenario, options: &Options, lived: Lived) -> Out
     };
     let slo = grounds.judge(safe);
     let bound = scenario.needs_cluster().then(|| grounds.bound());
+    let in_core = lived.end.core.iter().flat_map(|core| &core.stuck);
+    let stuck: Vec<Stuck> = in_core.chain(&lived.end.stuck).cloned().collect();
     let mut result = RunResult {
         schema_version: 1,
         scenario: scenario.name.clone(),
@@ -64,6 +67,8 @@ pub(super) fn judge(scenario: &Scenario, options: &Options, lived: Lived) -> Out
         bound,
         crashes: lived.crashes,
         skipped: lived.skipped,
+        core: lived.core,
+        stuck: stuck.iter().map(Into::into).collect(),
         losses: lived.end.losses.iter().map(Into::into).collect(),
         sometimes: probe::reached().into_iter().map(|(name, times)| (name.to_owned(), times)).collect(),
     };
@@ -108,6 +113,11 @@ fn decide(result: &mut RunResult, broken: usize, misses: Vec<String>) {
         if !why.is_empty() {
             result.verdict = Verdict::Inconclusive;
         }
+    }
+    let mut classes: Vec<&str> = result.stuck.iter().filter(|row| row.allowed).map(|row| row.class.as_str()).collect();
+    classes.dedup();
+    if !classes.is_empty() {
+        why.push(format!("stuck: {} (allowed)", classes.join(", ")));
     }
     let last = why.len().saturating_sub(1);
     result.why =

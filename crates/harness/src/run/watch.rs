@@ -226,6 +226,11 @@ impl Watch {
         self.checkers.iter_mut().for_each(|checker| checker.observe(&replaced));
     }
 
+    /// Whether a node has the role of a broker.
+    pub fn is_broker(&self, node: NodeId) -> bool {
+        self.hosts.values().any(|(host, id)| *id == node && host.starts_with('b'))
+    }
+
     /// How many partitions `node` leads.
     pub fn led_by(&self, node: NodeId) -> usize {
         self.partitions.values().filter(|state| state.leader == node).count()

@@ -6,6 +6,7 @@ use protocol::{LeaderEpoch, NodeId, Offset};
 use runtime::Observation;
 use runtime::observation::QuorumRole;
 
+use super::super::cluster::host_of;
 use super::{Budget, Partition};
 use crate::event::Stamped;
 
@@ -13,6 +14,10 @@ impl Budget {
     /// Takes an event in. To be called in order of time, for every event of the run.
     pub fn observe(&mut self, event: &Stamped) {
         let node = event.node;
+        // A twin says what it likes.
+        if !node.is_none() && *event.host != *host_of(node) {
+            return;
+        }
         match &event.what {
             Observation::ProcessStarted
             | Observation::ProcessEnded { .. }
@@ -59,21 +64,30 @@ impl Budget {
 
     fn process(&mut self, event: &Stamped) {
         self.settle(event.at_ns);
+        if let Observation::BrokerCommitted { offset, .. } = &event.what {
+            // A leader of the quorum that was restarted tells the past again.
+            if *offset <= self.brokers_told {
+                return;
+            }
+            self.brokers_told = *offset;
+        }
         let id = if let Observation::BrokerCommitted { broker, .. } = &event.what { *broker } else { event.node };
         let Some(node) = self.nodes.get_mut(&id) else { return };
         match &event.what {
             Observation::ProcessStarted => {
-                (node.running, node.serving, node.epoch) = (true, false, None);
+                (node.running, node.serving, node.before) = (true, false, node.epoch);
                 node.starts += 1;
             }
             Observation::ProcessEnded { .. } => (node.running, node.serving) = (false, false),
             Observation::BrokerRunning { epoch } => (node.serving, node.epoch) = (true, Some(epoch.0)),
             Observation::BrokerFenced { .. } => node.serving = false,
-            // A leader of the quorum that was restarted tells the past again.
-            Observation::BrokerCommitted { epoch, fenced: true, .. }
-                if node.epoch.is_some_and(|running| epoch.0 >= running) =>
-            {
-                node.serving = false;
+            Observation::BrokerCommitted { epoch, fenced, .. } => {
+                // Those of an earlier incarnation say nothing of this one.
+                if node.before.is_some_and(|before| epoch.0 <= before) {
+                    return;
+                }
+                node.epoch = Some(epoch.0);
+                node.serving = node.running && !fenced;
             }
             _ => return,
         }

@@ -21,6 +21,7 @@
 //!
 //! Deliberately absent: which faults do what ([`impact`]), when faults fire (the driver), clocks and draws.
 
+mod core;
 mod fold;
 pub mod impact;
 #[cfg(test)]
@@ -118,8 +119,10 @@ struct Node {
     starts: u64,
     /// The controller knows this incarnation and counts it in.
     serving: bool,
-    /// The registration that it runs under.
+    /// Its last registration.
     epoch: Option<i64>,
+    /// The last one of an earlier process.
+    before: Option<i64>,
     away: BTreeSet<FaultKey>,
     disturbed: BTreeSet<FaultKey>,
     /// As a leader it may put others out of its ISRs.
@@ -207,6 +210,8 @@ pub struct Budget {
     /// Since when it leads undisturbed, ns.
     led_since: Option<u64>,
     partitions: BTreeMap<TopicPartition, Partition>,
+    /// Offset of the last record of a broker that was told.
+    brokers_told: Offset,
 }
 
 impl Budget {
@@ -234,6 +239,7 @@ impl Budget {
             controller: None,
             led_since: None,
             partitions: BTreeMap::new(),
+            brokers_told: Offset::NONE,
         }
     }
 
@@ -295,7 +301,10 @@ impl Budget {
         // What is bad already and does not get worse by this fault is no reason to refuse it.
         let worse = members().any(|id| {
             let newly = harmed.contains(id) && !partition.damaged.contains_key(id);
-            newly || (!is_damaged(id) && (disturbs(id) || grey.is_some_and(|leader| impact.grey.contains(&leader))))
+            newly
+                || (!is_damaged(id)
+                    && ((disturbs(id) && self.nodes[id].calm_since.is_some())
+                        || grey.is_some_and(|leader| impact.grey.contains(&leader))))
         });
         let anchored = partition.isr.iter().any(|id| {
             !is_damaged(id) && !disturbs(id) && self.nodes[id].steady && grey.is_none_or(|leader| leader == *id)
@@ -363,6 +372,8 @@ impl Budget {
         for (id, harm) in &impact.harm {
             let Some(node) = self.nodes.get_mut(id) else { continue };
             match harm {
+                // What was called synced is gone in places, and nobody can tell where.
+                Harm::Unsynced if !node.lies.is_empty() => _ = node.rot.insert(key),
                 Harm::Unsynced => {}
                 Harm::DropsPages | Harm::Twin => _ = node.losing.insert(key),
                 Harm::Lies => _ = node.lies.insert(key),
@@ -446,6 +457,26 @@ impl Budget {
     /// Whether this voter may have forgotten what it promised.
     pub fn is_forgetful(&self, node: NodeId) -> bool {
         self.forgetful.contains_key(&node)
+    }
+
+    /// Whether a node's disk may be replaced by an empty one now: every partition of it has somebody else to rely on.
+    pub fn may_replace(&mut self, now: u64, node: NodeId) -> bool {
+        self.settle(now);
+        let wiped = Impact { away: [node].into(), harm: [(node, Harm::Wiped)].into(), ..Impact::default() };
+        let sound = |partition: &Partition, id: &NodeId| {
+            *id != node && !partition.damaged.contains_key(id) && self.nodes[id].steady
+        };
+        self.ask_quorum(&wiped).is_ok()
+            && self
+                .partitions
+                .values()
+                .filter(|partition| partition.replicas.contains(&node))
+                .all(|partition| partition.isr.iter().any(|id| sound(partition, id)))
+    }
+
+    /// Nodes whose disk must be replaced.
+    pub fn rotten(&self) -> Vec<NodeId> {
+        self.nodes.iter().filter(|(_, node)| !node.rot.is_empty()).map(|(id, _)| *id).collect()
     }
 
     /// Whether bytes at rest have changed on this node.

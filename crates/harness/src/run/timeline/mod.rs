@@ -4,9 +4,10 @@
 //! [`Driver::faults`]; what it could not do (a leader that was not there) in [`Driver::misses`].
 
 mod apply;
+mod freeze;
 mod process;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -65,6 +66,8 @@ pub struct Driver<'a> {
     active: Vec<Active>,
     stopping: Vec<(String, usize)>,
     processes: process::Processes,
+    /// Hosts that were frozen for the first phase at the end, with what is still to be healed.
+    frozen: Vec<(String, Option<FaultId>)>,
     /// The phases as they ran.
     pub windows: Vec<Window>,
     /// The faults as they happened.
@@ -99,6 +102,7 @@ impl<'a> Driver<'a> {
             active: Vec::new(),
             stopping: Vec::new(),
             processes: process::Processes::default(),
+            frozen: Vec::new(),
             windows: Vec::new(),
             faults: Vec::new(),
             controller_lost: Vec::new(),
@@ -110,6 +114,11 @@ impl<'a> Driver<'a> {
     /// The hosts.
     pub fn cluster(&mut self) -> &mut Cluster {
         &mut self.cluster
+    }
+
+    /// Hosts of the cluster on which a process runs.
+    pub fn up(&self) -> BTreeSet<String> {
+        self.cluster.names().filter(|host| self.cluster.is_up(host)).cloned().collect()
     }
 
     /// Tells that the run has come so far.
@@ -430,21 +439,14 @@ impl<'a> Driver<'a> {
 
     /// Ends every fault and starts every host that is down. Returns once nothing is stopping any more.
     pub async fn heal_all(&mut self) {
-        self.todo.retain(|_, todo| matches!(todo, Todo::End(_)));
-        // A stop that hangs for a minute is one for the checkers, not for us.
-        for _ in 0..1_200 {
-            self.reap();
-            if self.stopping.is_empty() {
-                break;
-            }
-            self.world.sleep(TICK).await;
-        }
-        self.stopping.clear();
+        self.quiet().await;
+        self.thaw_all();
         for index in 0..self.active.len() {
             self.end(index);
         }
         let names: Vec<String> = self.cluster.names().cloned().collect();
         for host in names {
+            self.set_clock_right(&host);
             self.cluster.start(&host);
         }
         self.world.observe(None, Observation::Note { what: "everything is healed".to_owned() });

@@ -1,0 +1,138 @@
+//! The first of the two phases at the end of a run: a core is healed, everybody else stays as it is, or is frozen.
+
+use std::collections::BTreeSet;
+
+use protocol::NodeId;
+use rand::{Rng, RngExt};
+use runtime::Observation;
+use world::{ClockSetting, Fault, NetworkFault, ProcessFault};
+
+use super::super::budget::{Harm, Impact};
+use super::super::cluster::node_id;
+use super::{Driver, TICK};
+
+/// Keys of the budget for what is frozen: beyond those of faults.
+const FROM: usize = 1_000_000;
+
+/// Faults that leave their hosts as good as frozen.
+const STILL: &[&str] = &["isolate", "pause", "hang"];
+
+impl Driver<'_> {
+    /// Nothing planned begins or ends any more. Returns once nothing is stopping.
+    pub async fn quiet(&mut self) {
+        self.todo.clear();
+        // A stop that hangs for a minute is one for the checkers, not for us.
+        for _ in 0..1_200 {
+            self.reap();
+            if self.stopping.is_empty() {
+                break;
+            }
+            self.world.sleep(TICK).await;
+        }
+        self.stopping.clear();
+    }
+
+    /// Freezes whoever is not of the core and still moves, then heals the core. Returns what became of the others.
+    pub fn heal_core(&mut self, core: &BTreeSet<String>, rng: &mut impl Rng) -> Vec<(String, &'static str)> {
+        let rest: Vec<String> = self.cluster.names().filter(|host| !core.contains(*host)).cloned().collect();
+        let mut became = Vec::new();
+        for host in rest {
+            let still = self.active.iter().zip(&self.faults).find(|(active, span)| {
+                let of_the_rest = span.hosts.iter().all(|host| !core.contains(host));
+                !active.ended && of_the_rest && STILL.contains(&span.kind.as_str()) && span.hosts.contains(&host)
+            });
+            let how = match (self.cluster.is_up(&host), still.map(|(_, span)| span.kind.clone())) {
+                (false, _) => "down",
+                (true, Some(kind)) => STILL.iter().copied().find(|word| *word == kind).unwrap_or("down"),
+                (true, None) => self.freeze(&host, rng),
+            };
+            became.push((host, how));
+        }
+        for index in 0..self.active.len() {
+            if self.faults[index].hosts.iter().any(|host| core.contains(host)) {
+                // Whoever it took down and is not of the core stays down.
+                self.active[index].down.retain(|host| core.contains(host));
+                self.end(index);
+            }
+        }
+        for host in core {
+            self.set_clock_right(host);
+            self.cluster.start(host);
+        }
+        let list = core.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        self.world.observe(None, Observation::Note { what: format!("the core is healed: {list}") });
+        became
+    }
+
+    /// A host joins the core after all.
+    pub fn thaw(&mut self, host: &str) {
+        let now = self.world.now().0;
+        for (number, (of, id)) in self.frozen.iter_mut().enumerate() {
+            if of == host
+                && let Some(id) = id.take()
+            {
+                self.world.heal(id);
+                self.watch.lock().unwrap_or_else(std::sync::PoisonError::into_inner).budget.end(
+                    now,
+                    FROM + number,
+                    true,
+                );
+            }
+        }
+        for index in 0..self.active.len() {
+            if self.faults[index].hosts.iter().any(|of| of == host) {
+                self.active[index].down.retain(|of| of == host);
+                self.end(index);
+            }
+        }
+        self.set_clock_right(host);
+        self.cluster.start(host);
+        self.world.observe(None, Observation::Note { what: format!("{host} is looked after") });
+    }
+
+    fn freeze(&mut self, host: &str, rng: &mut impl Rng) -> &'static str {
+        let Some(id) = self.cluster.id(host) else { return "down" };
+        let node = node_id(host);
+        let now = self.world.now().0;
+        let rotten = self.with_watch(|watch| watch.budget.is_rotten(node));
+        // A rotten log would be cut at its next opening: that is left for the end.
+        let (how, fault) = match rng.random_range(0..if rotten { 2 } else { 3 }) {
+            0 => ("isolate", Fault::from(NetworkFault::Isolate(id))),
+            1 => ("pause", Fault::from(ProcessFault::Pause(id))),
+            _ => ("kill", Fault::from(ProcessFault::Kill(id))),
+        };
+        let impact = Impact { away: BTreeSet::<NodeId>::from([node]), ..Impact::default() };
+        let key = FROM + self.frozen.len();
+        self.with_watch(|watch| watch.budget.begin(now, key, &impact));
+        let id = self.world.apply_as("frozen".to_owned(), fault);
+        self.frozen.push((host.to_owned(), Some(id)));
+        how
+    }
+
+    /// Somebody looks after a wall clock that was set wrong.
+    pub(super) fn set_clock_right(&self, host: &str) {
+        if let Some(id) = self.cluster.id(host) {
+            self.world.set_clock(id, ClockSetting::default());
+        }
+    }
+
+    /// A disk whose bytes cannot be trusted is replaced by an empty one.
+    pub fn replace_disk(&mut self, host: &str) {
+        let Some(id) = self.cluster.id(host) else { return };
+        let node = node_id(host);
+        let now = self.world.now().0;
+        let impact = Impact { away: [node].into(), harm: [(node, Harm::Wiped)].into(), ..Impact::default() };
+        let key = FROM + self.frozen.len();
+        self.with_watch(|watch| watch.budget.begin(now, key, &impact));
+        let id = self.world.apply_as("replaced".to_owned(), Fault::from(ProcessFault::Wipe(id)));
+        self.frozen.push((host.to_owned(), Some(id)));
+        self.thaw(host);
+    }
+
+    /// Nobody is frozen any more.
+    pub(super) fn thaw_all(&mut self) {
+        for host in self.frozen.iter().map(|(host, _)| host.clone()).collect::<Vec<_>>() {
+            self.thaw(&host);
+        }
+    }
+}
