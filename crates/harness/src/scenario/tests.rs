@@ -111,6 +111,24 @@ fn ten_mistakes_in_one_file_are_told_together() {
 }
 
 #[test]
+fn a_crash_at_an_unknown_effect_is_told_with_those_there_are_and_a_voter_gets_no_twin() {
+    let old = r#"kill = "leader(orders/0)", restart_after = "8s""#;
+    let mut said = String::new();
+    for new in [
+        r#"crash_at = "b1", effect = "quorum.persit", nth = 3"#,
+        r#"crash_at = "b1", effect = "kitchen.sink""#,
+        r#"crash_at = "b1""#,
+        r#"twin = "b2", for = "5s""#,
+        r#"wipe = "leader(orders/0)", restart_after = "8s""#,
+        r#"roll = ["b1", "b2"], pause = "soon""#,
+    ] {
+        said.push_str(&spoilt(old, new).0);
+        said.push('\n');
+    }
+    insta::assert_snapshot!(said);
+}
+
+#[test]
 fn each_mistake_has_its_code_and_its_suggestion() {
     let table: &[(&str, &str, &str, &str)] = &[
         ("schema = 1\n", "", code::MISSING_KEY, "`schema` is missing"),
@@ -176,9 +194,9 @@ fn each_mistake_has_its_code_and_its_suggestion() {
         ("kill = \"leader(orders/0)\"", "crash = \"b1\"", code::UNKNOWN_WORD, "unknown fault `crash`"),
         (
             "kill = \"leader(orders/0)\"",
-            "bit_rot = \"b1\"",
+            "slow_cpu = \"b1\"",
             code::LATER,
-            "the fault `bit_rot` comes with a later version",
+            "the fault `slow_cpu` comes with a later version",
         ),
         ("kill = \"leader(orders/0)\"", "kill = \"leader(orders/9)\"", code::NO_SUCH_TOPIC, "0 to 5"),
         ("kill = \"leader(orders/0)\"", "kill = \"leader(order/0)\"", code::NO_SUCH_TOPIC, "did you mean `orders`?"),

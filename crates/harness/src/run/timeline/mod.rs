@@ -235,8 +235,10 @@ impl<'a> Driver<'a> {
                 continue;
             }
             if let Some(id) = self.cluster.id(&host) {
-                // No fault of the world: what it did is counted here.
-                self.faults[index].hits += 1;
+                // A `stop` is no fault of the world: what it did is counted here.
+                if self.active[index].ids.is_empty() {
+                    self.faults[index].hits += 1;
+                }
                 self.world.stop(id, Stop::Exit);
             }
         }

@@ -1,0 +1,8 @@
+//! Every fault on a running cluster: one small scenario each, and what it did to service.
+//!
+//! A test asserts three things: that the fault fired ([`Run::hits`]), that clients or the cluster felt it as they should, and
+//! that all promises held. What a fault does to a single stream, file or clock is tested in `world`.
+#![cfg(madsim)]
+
+mod process;
+mod support;
