@@ -154,10 +154,10 @@ impl Cluster {
         endpoint: Option<Address>,
     ) -> bool {
         self.with(|state| {
-            let next = state.metadata.with_leader(topic, partition, leader, epoch, endpoint);
-            let news = next.is_some();
-            if let Some(next) = next {
-                state.metadata = Arc::new(next);
+            let news = state.metadata.is_newer_leader(topic, partition, leader, epoch, endpoint.as_ref());
+            if news {
+                // Copied only if somebody else holds it.
+                Arc::make_mut(&mut state.metadata).set_leader(topic, partition, leader, epoch, endpoint);
             }
             news
         })

@@ -86,31 +86,38 @@ impl Metadata {
         next
     }
 
-    /// This view with a newer leader that a Produce or Fetch response named; unchanged if it is not newer.
-    #[must_use]
-    pub fn with_leader(
+    /// Whether a leader that a Produce or Fetch response named is news.
+    pub fn is_newer_leader(
         &self,
         topic: &str,
         partition: i32,
         leader: NodeId,
         epoch: LeaderEpoch,
+        endpoint: Option<&Address>,
+    ) -> bool {
+        self.partition(topic, partition).is_some_and(|known| {
+            !leader.is_none()
+                && epoch > known.leader_epoch
+                && (endpoint.is_some() || self.brokers.contains_key(&leader))
+        })
+    }
+
+    /// Takes such a leader.
+    pub fn set_leader(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        leader: NodeId,
+        epoch: LeaderEpoch,
         endpoint: Option<Address>,
-    ) -> Option<Self> {
-        let known = self.partition(topic, partition)?;
-        if leader.is_none()
-            || epoch <= known.leader_epoch
-            || (endpoint.is_none() && !self.brokers.contains_key(&leader))
-        {
-            return None;
+    ) {
+        if let Some(known) = self.topics.get_mut(topic).and_then(|topic| topic.partitions.get_mut(&partition)) {
+            known.leader = leader;
+            known.leader_epoch = epoch;
         }
-        let mut next = self.clone();
-        let known = next.topics.get_mut(topic)?.partitions.get_mut(&partition)?;
-        known.leader = leader;
-        known.leader_epoch = epoch;
         if let Some(endpoint) = endpoint {
-            next.brokers.insert(leader, endpoint);
+            self.brokers.insert(leader, endpoint);
         }
-        Some(next)
     }
 }
 

@@ -81,18 +81,19 @@ impl Consumer {
         let endpoints: BTreeMap<NodeId, Address> =
             response.node_endpoints.iter().map(|node| (NodeId(node.node_id), address(&node.host, node.port))).collect();
         let metadata = self.cluster.metadata();
+        let mut answers = BTreeMap::new();
+        for topic in response.responses.iter().rev() {
+            let id = if topic.topic.is_empty() { topic.topic_id } else { Uuid::ZERO };
+            answers.extend(
+                topic.partitions.iter().rev().map(|part| ((topic.topic.as_str(), id, part.partition_index), part)),
+            );
+        }
         for partition in asked {
             let id = metadata.topics.get(partition.topic.as_str()).map_or(Uuid::ZERO, |topic| topic.id);
-            let answer = response
-                .responses
-                .iter()
-                // Since v13 topics have ids there and no names.
-                .filter(
-                    |topic| if topic.topic.is_empty() { topic.topic_id == id } else { topic.topic == partition.topic },
-                )
-                .flat_map(|topic| &topic.partitions)
-                .find(|answer| answer.partition_index == partition.partition);
-            match answer {
+            // Since v13 topics have ids there and no names.
+            let by_id = answers.get(&("", id, partition.partition));
+            let answer = by_id.or_else(|| answers.get(&(partition.topic.as_str(), Uuid::ZERO, partition.partition)));
+            match answer.copied() {
                 Some(answer) => self.judge(partition, answer, &endpoints),
                 None => {
                     self.refresh.wanted = true;

@@ -4,6 +4,7 @@
 //! A producer's record goes to the partition that the load chooses (its key's, or the next in turn), so that every send has
 //! its partition even if nothing becomes of it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use client::{
     Acks, Admin, AutoOffsetReset, ClientConfig, Consumer, ConsumerEvent, NewTopic, OffsetSpec, Producer,
     ProducerRecord, SendError, Start, partition_of_key,
 };
-use protocol::TopicPartition;
+use protocol::{Monotonic, TopicPartition};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use runtime::{Address, Env};
@@ -197,6 +198,22 @@ pub async fn create_topics(scenario: &Scenario, env: &Env, bootstrap: Vec<Addres
     Ok(())
 }
 
+/// So many partitions are asked for one by one, so that one without a leader hides no other.
+const ASKED_APART: usize = 64;
+
+/// First offsets and ends of all partitions, in two questions; `None` if one is not to be had.
+async fn all_ends(
+    admin: &Admin,
+    partitions: &[TopicPartition],
+    deadline: Monotonic,
+) -> Option<[BTreeMap<TopicPartition, client::OffsetAnswer>; 2]> {
+    let ask = async |spec: OffsetSpec| {
+        let all: Vec<_> = partitions.iter().map(|partition| (partition.clone(), spec)).collect();
+        admin.cluster().env().timeout_at(deadline, admin.list_offsets(&all)).await.ok()?.ok()
+    };
+    Some([ask(OffsetSpec::Earliest).await?, ask(OffsetSpec::Latest).await?])
+}
+
 /// Reads every partition from its start to its end with a fresh consumer, for at most `patience`.
 pub async fn read_back(
     scenario: &Scenario,
@@ -209,10 +226,19 @@ pub async fn read_back(
     let mut back = ReadBack::default();
     let deadline = env.now().mono + patience;
     let admin = Admin::new(env, config(scenario, "read-back", bootstrap.clone()));
+    let together = if partitions.len() > ASKED_APART { all_ends(&admin, partitions, deadline).await } else { None };
     for partition in partitions {
         let ask = |spec| [(partition.clone(), spec)];
         let mut ends = Vec::new();
+        if let Some([starts, latest]) = &together {
+            ends.extend(
+                starts.get(partition).zip(latest.get(partition)).into_iter().flat_map(|(a, b)| [a.offset, b.offset]),
+            );
+        }
         for spec in [OffsetSpec::Earliest, OffsetSpec::Latest] {
+            if together.is_some() {
+                break;
+            }
             let answer = env.timeout_at(deadline, admin.list_offsets(&ask(spec))).await;
             if let Ok(Ok(answers)) = answer
                 && let Some(answer) = answers.get(partition)

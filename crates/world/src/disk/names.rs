@@ -22,8 +22,13 @@ pub(crate) enum Node {
 pub(crate) struct Names {
     /// By path; the root is not in it.
     now: BTreeMap<String, Node>,
-    /// Changes that are not durable, oldest first.
-    pending: Vec<Change>,
+    /// Changes that are not durable, by their numbers: oldest first.
+    pending: BTreeMap<u64, Change>,
+    next_change: u64,
+    /// Which of them no sync covers yet, by the directories that they touched.
+    unsealed: BTreeMap<String, BTreeSet<u64>>,
+    /// Which of them are covered, by their sync.
+    sealed: BTreeMap<u64, Vec<u64>>,
 }
 
 #[derive(Clone)]
@@ -102,7 +107,15 @@ impl Names {
             files.push((file_of(old), file_of(after)));
             paths.push(Renamed { path, before: old, added: after.is_some() });
         }
-        self.pending.push(Change { at: now, paths, ticket: None, claimed: false });
+        let change = Change { at: now, paths, ticket: None, claimed: false };
+        for dir in change.dirs() {
+            match self.unsealed.get_mut(dir) {
+                Some(known) => known.insert(self.next_change),
+                None => self.unsealed.insert(dir.to_owned(), BTreeSet::from([self.next_change])).is_none(),
+            };
+        }
+        self.pending.insert(self.next_change, change);
+        self.next_change += 1;
         files
     }
 
@@ -203,44 +216,77 @@ impl Names {
             Some(Node::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
             None => return Err(io::ErrorKind::NotFound.into()),
         }
-        let mut dirs = BTreeSet::from([path.to_owned()]);
-        for change in self.pending.iter_mut().rev() {
-            if change.dirs().any(|dir| dirs.contains(dir)) {
-                dirs.extend(change.dirs().map(str::to_owned).collect::<Vec<_>>());
-                change.ticket.get_or_insert(ticket);
+        // Newest first: what a directory's changes build on is older than they are. What an earlier sync covers already, it
+        // covers with all that it builds on.
+        let mut reached = self.unsealed.get(path).cloned().unwrap_or_default();
+        while let Some(number) = reached.pop_last() {
+            let dirs: Vec<String> = self.pending[&number].dirs().map(str::to_owned).collect();
+            for dir in dirs {
+                let Some(changes) = self.unsealed.get_mut(&dir) else { continue };
+                changes.remove(&number);
+                reached.extend(changes.range(..number));
+                if changes.is_empty() {
+                    self.unsealed.remove(&dir);
+                }
             }
+            self.pending.get_mut(&number).expect("it is not durable").ticket = Some(ticket);
+            self.sealed.entry(ticket).or_default().push(number);
         }
         Ok(())
     }
 
     /// A sync has completed; the files that its changes had kept.
     pub fn synced(&mut self, ticket: u64) -> Vec<u64> {
-        self.retire(|change| change.ticket.is_some_and(|sealed| sealed <= ticket))
+        let later = self.sealed.split_off(&(ticket + 1));
+        let mut numbers: Vec<u64> = std::mem::replace(&mut self.sealed, later).into_values().flatten().collect();
+        numbers.sort_unstable();
+        let mut files = Vec::new();
+        for change in numbers.into_iter().filter_map(|number| self.pending.remove(&number)) {
+            files.extend(change.files());
+        }
+        files
     }
 
     /// All of it is durable now; the files that its changes had kept.
     pub fn settle(&mut self) -> Vec<u64> {
-        self.retire(|_| true)
+        let files = self.pending.values().flat_map(Change::files).collect();
+        self.forget_pending();
+        files
     }
 
     /// What has been written back by itself; the files that its changes had kept.
     pub fn take_old(&mut self, now: u64) -> Vec<u64> {
-        if self.pending.first().is_none_or(|change| change.at + WRITE_BACK > now) {
-            return Vec::new();
+        let mut files = Vec::new();
+        while let Some(first) = self.pending.first_entry()
+            && first.get().at + WRITE_BACK <= now
+        {
+            let (number, change) = first.remove_entry();
+            files.extend(change.files());
+            match change.ticket {
+                Some(ticket) => {
+                    if let Some(numbers) = self.sealed.get_mut(&ticket) {
+                        numbers.retain(|sealed| *sealed != number);
+                    }
+                }
+                None => {
+                    for dir in change.dirs() {
+                        if let Some(changes) = self.unsealed.get_mut(dir) {
+                            changes.remove(&number);
+                            if changes.is_empty() {
+                                self.unsealed.remove(dir);
+                            }
+                        }
+                    }
+                }
+            }
         }
-        self.retire(|change| change.at + WRITE_BACK <= now)
+        files
     }
 
-    fn retire(&mut self, durable: impl Fn(&Change) -> bool) -> Vec<u64> {
-        let mut files = Vec::new();
-        self.pending.retain(|change| {
-            let goes = durable(change);
-            if goes {
-                files.extend(change.files());
-            }
-            !goes
-        });
-        files
+    fn forget_pending(&mut self) -> BTreeMap<u64, Change> {
+        self.unsealed.clear();
+        self.sealed.clear();
+        std::mem::take(&mut self.pending)
     }
 
     /// How many changes are not durable.
@@ -251,9 +297,11 @@ impl Names {
     /// A sync has completed and lied: nothing is durable.
     pub fn sync_lied(&mut self, ticket: u64) -> bool {
         let mut claimed = false;
-        for change in self.pending.iter_mut().filter(|change| change.ticket.is_some_and(|sealed| sealed <= ticket)) {
-            change.claimed = true;
-            claimed = true;
+        for number in self.sealed.range(..=ticket).flat_map(|(_, numbers)| numbers) {
+            if let Some(change) = self.pending.get_mut(number) {
+                change.claimed = true;
+                claimed = true;
+            }
         }
         claimed
     }
@@ -262,7 +310,7 @@ impl Names {
     /// it took away stay away, those that it gave are gone.
     pub fn undo(&mut self, keep: usize, parted: bool) -> Undone {
         let mut undone = Undone::default();
-        let pending = std::mem::take(&mut self.pending);
+        let pending: Vec<Change> = self.forget_pending().into_values().collect();
         let keep = keep.min(pending.len());
         for change in pending[keep..].iter().rev() {
             for renamed in change.paths.iter().rev() {
