@@ -173,6 +173,23 @@ fn a_page_that_is_written_again_after_a_failed_sync_is_written_whole() {
 }
 
 #[test]
+fn what_is_written_again_after_a_failed_sync_becomes_durable() {
+    for seed in 1..20 {
+        on_a_disk(seed, |world, host, disk| async move {
+            let file = log(&disk).await;
+            disk.append(&file, chunks(&[7; 20_000])).await.expect("an append");
+            world.apply(DiskFault::SyncError { disk: on(host), which: Which::Nth(1) });
+            disk.sync(&file).await.expect_err("EIO");
+            let cached = disk.read_at(&file, 0, 20_000).await.expect("a read");
+            disk.write_at(&file, 0, cached.clone()).await.expect("a write");
+            disk.sync(&file).await.expect("a sync");
+            let disk = power_off(&world, host, Lose::Unsynced);
+            assert_eq!(content(&disk, "log").await, cached.to_vec());
+        });
+    }
+}
+
+#[test]
 fn a_lying_sync_makes_nothing_durable_until_one_does_not_lie() {
     on_a_disk(1, |world, host, disk| async move {
         let file = log(&disk).await;

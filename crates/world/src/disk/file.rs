@@ -189,6 +189,8 @@ impl File {
             for (from, to) in lost.pages.take(0, u64::MAX) {
                 self.content.cut(from, to);
                 self.content.overlay(lost.covered.copy(from, to));
+                // Those of an earlier sync may have been called durable by one that had nothing to write.
+                self.damaged(from, to, "fsync_error");
             }
             self.content.cut(self.len, u64::MAX);
         }
