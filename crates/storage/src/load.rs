@@ -256,6 +256,10 @@ impl Loader<'_> {
                 if crc && !probe::planted!(recovery_skips_crc) {
                     span.check_crc(batch.computed_crc())?;
                 }
+                // No CRC covers the base offset. What lies so far ahead is in no segment of this base.
+                if span.last.0 - found.segment.base.0 > i64::from(i32::MAX) {
+                    return Err(BadBatch::Offsets { base: span.base, last: span.last, expected: found.walk.end });
+                }
                 found.walk.step(&span)?;
                 Ok(span)
             });
@@ -277,7 +281,8 @@ impl Loader<'_> {
                 }
             }
         }
-        Ok(true)
+        // A batch that was to be there and is not: the index points behind the end.
+        Ok(expected.is_none())
     }
 
     /// Cuts what is bad, makes durable what was not known to be, and writes an index that was made anew.
@@ -288,6 +293,9 @@ impl Loader<'_> {
             let position = walk.position;
             self.disk.set_len(&file, position).await.map_err(failed_at("cut", &path, position))?;
             self.recovery.cut = Some(CutAt { segment: segment.base, position, bytes: len - position, why });
+        }
+        if !trusted {
+            self.write_again(&file, &path, walk.position).await?;
         }
         if bad.is_some() || !trusted {
             self.disk.sync(&file).await.map_err(failed("sync", &path))?;
@@ -305,6 +313,23 @@ impl Loader<'_> {
             segment.slot = Slot::Open(file);
         }
         Ok(segment)
+    }
+
+    /// Writes what is there to where it is. A sync of the process before may have failed: then the page cache shows bytes that
+    /// are on no disk, counts them as clean, and no sync would ever write them. (PostgreSQL writes them again from its log.)
+    async fn write_again(&self, file: &OpenFile, path: &str, len: u64) -> Result<(), OpenError> {
+        let mut at = 0;
+        while at < len {
+            let bytes =
+                self.disk.read_at(file, at, AGAIN_BYTES.min(len - at)).await.map_err(failed_at("read", path, at))?;
+            if bytes.is_empty() {
+                break;
+            }
+            let next = at + bytes.len() as u64;
+            self.disk.write_at(file, at, bytes).await.map_err(failed_at("write", path, at))?;
+            at = next;
+        }
+        Ok(())
     }
 
     async fn write(&self, path: &str, bytes: Vec<u8>) -> io::Result<()> {
@@ -449,4 +474,5 @@ fn failed_at<'a>(what: &'static str, path: &'a str, at: u64) -> impl Fn(io::Erro
     move |source| DiskError::new(what, path, Some(at), source)
 }
 
+const AGAIN_BYTES: u64 = 1 << 20;
 const INDEX_BYTES: u64 = 64 << 10;
