@@ -6,7 +6,7 @@
 //! two replicas that share a batch must be equal, byte for byte, in everything before it.
 //!
 //! What a fault has spoilt ([`HostDisk::damage`], by what the world did, whatever a broker says of it) is exempt, log by
-//! log: rotten bits, sectors gone astray, and what a lying or failed sync did not keep. A broker need not find them, since
+//! log: rotten bits, sectors gone astray, and what a lying sync did not keep. A broker need not find them, since
 //! it does not read again what lies below its recovery point; but it must not lose what lies before them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -119,9 +119,11 @@ impl RecoverySound {
     }
 }
 
-/// The partitions of whose files a fault has spoilt one.
+/// The partitions of whose files a fault has spoilt one. What a failed sync dropped does not count: the broker was told, and
+/// may not have called it durable.
 fn spoilt(disk: &HostDisk) -> BTreeSet<TopicPartition> {
-    disk.damage.iter().filter_map(|damage| reader::partition_of_file(&damage.path)).collect()
+    let untold = disk.damage.iter().filter(|damage| damage.word != "fsync_error");
+    untold.filter_map(|damage| reader::partition_of_file(&damage.path)).collect()
 }
 
 /// The logs that no fault has spoilt.

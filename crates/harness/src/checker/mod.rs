@@ -294,6 +294,8 @@ pub struct RunEnd {
     pub losses: Vec<Loss>,
     /// What is on the disks.
     pub disks: Vec<HostDisk>,
+    /// Nodes that cannot come back, since a fault has spoilt their disks: an operator would have to see to them.
+    pub spoilt: Vec<NodeId>,
     /// When every fault had ended and every host was up, in ns.
     pub healed_ns: u64,
     /// How long after [`Self::healed_ns`] the cluster may take to make progress, in ns; computed from its time-outs.

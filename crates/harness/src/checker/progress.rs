@@ -1,7 +1,7 @@
 //! C-LIVE: once every fault has ended and every host is up, the cluster gets well within the bound.
 //!
 //! Well means: every partition has a leader and a full ISR, every send has an outcome, and every partition could be read
-//! to its end.
+//! to its end. Nodes that refuse to start because a fault has spoilt their disks ([`RunEnd::spoilt`]) are not missed.
 
 use std::collections::BTreeMap;
 
@@ -81,7 +81,7 @@ impl Checker for Progress {
                 Some(state) if state.leader.is_none() => {
                     Some(format!("has had no leader since {:.3}s", state.at_ns as f64 / 1e9))
                 }
-                Some(state) if state.isr.len() < state.replicas.len() => {
+                Some(state) if state.replicas.iter().any(|id| !state.isr.contains(id) && !run.spoilt.contains(id)) => {
                     Some(format!("has ISR {:?} of replicas {:?}", state.isr, state.replicas))
                 }
                 Some(state) if state.at_ns > due => Some(format!("got well only at {:.3}s", state.at_ns as f64 / 1e9)),

@@ -350,6 +350,8 @@ pub struct RunResult {
     pub bound: Option<Bound>,
     /// Processes that panicked or gave up.
     pub crashes: Vec<Crash>,
+    /// Processes that stopped because a fault of their disk made them, as they should.
+    pub stops: Vec<Crash>,
     /// Faults of a random plan that did not happen.
     pub skipped: Vec<SkippedRow>,
     /// The core that was healed first, if the scenario asks for two phases.

@@ -377,6 +377,10 @@ fn crashes(out: &mut String, result: &RunResult, style: Style) {
             push(out, &style.bad(&line));
         }
     }
+    for stop in &result.stops {
+        let head = format!("  stopped  {:>9}  {:<6} ", story_time(stop.at_ns), stop.host);
+        wrap(&head, &words_of(&stop.message), " ", WIDTH).iter().for_each(|line| push(out, line));
+    }
 }
 
 fn checks(out: &mut String, result: &RunResult, style: Style) {

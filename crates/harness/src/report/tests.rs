@@ -103,6 +103,7 @@ pub(crate) fn result() -> RunResult {
             ],
         }),
         crashes: Vec::new(),
+        stops: Vec::new(),
         skipped: Vec::new(),
         core: None,
         stuck: Vec::new(),

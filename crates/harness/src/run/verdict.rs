@@ -66,6 +66,7 @@ pub(super) fn judge(scenario: &Scenario, options: &Options, lived: Lived) -> Out
         reached: lived.reached,
         bound,
         crashes: lived.crashes,
+        stops: lived.stops,
         skipped: lived.skipped,
         core: lived.core,
         stuck: stuck.iter().map(Into::into).collect(),

@@ -101,10 +101,14 @@ pub struct Watch {
     pub crashes: Vec<Crash>,
     /// Processes that stopped because their disk failed them: as they should.
     pub stops: Vec<Crash>,
+    /// Nodes that are down because their disk failed them, and have not been started again.
+    pub given_up_by_disk: BTreeSet<NodeId>,
     /// Nodes with a fault's IO error since their process started.
     failing: BTreeSet<NodeId>,
     /// Nodes that had no space since their process started.
     full: BTreeSet<NodeId>,
+    /// Nodes whose process has given up.
+    given_up: BTreeSet<NodeId>,
     /// Nodes whose process has come so far as to take part in the quorum.
     started: BTreeSet<NodeId>,
     /// Nodes whose disk holds, or held, what nobody wrote, or has lost what was called durable.
@@ -148,6 +152,8 @@ impl Watch {
             stops: Vec::new(),
             failing: BTreeSet::new(),
             full: BTreeSet::new(),
+            given_up: BTreeSet::new(),
+            given_up_by_disk: BTreeSet::new(),
             started: BTreeSet::new(),
             hurt: BTreeSet::new(),
             losses: Vec::new(),
@@ -409,6 +415,8 @@ impl Watch {
             Observation::ProcessStarted => {
                 self.failing.remove(&event.node);
                 self.full.remove(&event.node);
+                self.given_up.remove(&event.node);
+                self.given_up_by_disk.remove(&event.node);
                 self.started.remove(&event.node);
             }
             Observation::DiskFault { fault, error, .. } => {
@@ -428,13 +436,11 @@ impl Watch {
                 let crash = Crash { at_ns, host: event.host.to_string(), message: format!("gave up: {why}") };
                 let (failing, full) = (self.failing.contains(&event.node), self.full.contains(&event.node));
                 let starting = !self.started.contains(&event.node);
-                let same = |last: Option<&Crash>| {
-                    last.is_some_and(|last| (&last.host, &last.message) == (&crash.host, &crash.message))
-                };
-                if same(self.stops.last()) || same(self.crashes.last()) {
+                if !self.given_up.insert(event.node) {
                     // Told by who saw it first, and by who ends the process.
                 } else if failing || self.hurt.contains(&event.node) || (full && starting) {
                     // By what the world did to its disk, not by what it says. Space may be missing only at a start.
+                    self.given_up_by_disk.insert(event.node);
                     self.stops.push(crash);
                 } else {
                     self.crashes.push(crash);

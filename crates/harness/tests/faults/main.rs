@@ -4,5 +4,6 @@
 //! that all promises held. What a fault does to a single stream, file or clock is tested in `world`.
 #![cfg(madsim)]
 
+mod disk;
 mod process;
 mod support;

@@ -100,7 +100,7 @@ fn log(
             break;
         }
         let before = log.batches.len();
-        let read = segment(content, &mut log);
+        let read = segment(*base, content, &mut log);
         if number + 1 < segments.len()
             && let Some(index) = files.get(&format!("{dir}/{base:020}.index"))
         {
@@ -115,11 +115,12 @@ fn log(
 }
 
 /// Takes batches as long as they are whole, have their CRC, and follow in offset and epoch. Returns how many bytes they have.
-fn segment(content: &Chunks, log: &mut ReplicaLog) -> usize {
+fn segment(first: i64, content: &Chunks, log: &mut ReplicaLog) -> usize {
     let mut rest = content.clone();
     let mut epoch = log.batches.last().map_or(LeaderEpoch::NONE, |last| last.epoch);
     while let Some(batch) = batch(&mut rest) {
-        if batch.base < log.end || batch.last < batch.base || batch.epoch < epoch {
+        let beyond = batch.last.0 - first > i64::from(i32::MAX);
+        if batch.base < log.end || batch.last < batch.base || batch.epoch < epoch || beyond {
             return content.len() - rest.len() - batch.size;
         }
         log.end = Offset(batch.last.0 + 1);
