@@ -8,7 +8,7 @@ use world::World;
 
 use crate::checker::Setup;
 use crate::history::LoadInfo;
-use crate::scenario::{Scenario, Work};
+use crate::scenario::{Scenario, Work, client_host};
 
 use super::record::Recorder;
 use super::{SECOND, brokers, cluster, echo, ends, load, schedule, timeline, watch};
@@ -80,15 +80,8 @@ pub(super) fn client_hosts(scenario: &Scenario) -> Vec<String> {
         return Vec::new();
     }
     let mut hosts = vec![READER.to_owned()];
-    for load in &scenario.loads {
-        hosts.extend((0..load.clients).map(|client| client_host(&load.name.value, client)));
-    }
+    hosts.extend(scenario.client_hosts());
     hosts
-}
-
-/// The host of a load's client: `writers-1`.
-pub(super) fn client_host(load: &str, client: u32) -> String {
-    format!("{load}-{}", client + 1)
 }
 
 /// Waits until the brokers serve and the topics are there, whole. `Err` says what was missing.

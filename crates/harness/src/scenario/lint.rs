@@ -230,7 +230,7 @@ impl Lint<'_> {
                 self.no_such_phase(phase, place, "fault");
             }
             for (term, span) in terms(&fault.action) {
-                self.term(term, span);
+                self.term(term, span, matches!(fault.action, Action::Network(_)));
             }
             if let Action::Heal(Heal::Label(label)) = &fault.action
                 && !self.scenario.faults.iter().any(|known| known.label == label.value)
@@ -265,8 +265,12 @@ impl Lint<'_> {
             .suggest(label, "faults", known);
     }
 
-    fn term(&mut self, term: &NodeTerm, span: Range<usize>) {
-        let hosts = self.scenario.cluster.hosts();
+    /// `clients`: also hosts of clients can be meant.
+    fn term(&mut self, term: &NodeTerm, span: Range<usize>, clients: bool) {
+        let mut hosts = self.scenario.cluster.hosts();
+        if clients {
+            hosts.extend(self.scenario.client_hosts());
+        }
         for host in term.hosts() {
             if !hosts.iter().any(|known| known == host) {
                 let place = self.inside(&span, host);

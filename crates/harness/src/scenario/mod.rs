@@ -30,7 +30,7 @@ pub use fault::{
 };
 pub use model::{
     Allow, Arrivals, Cluster, DiskSpec, Expect, Hardware, Keys, LinkSpec, Load, Pace, Phase, Produce, Reach, ReachKind,
-    Scenario, Timers, Topic, Work,
+    Scenario, Timers, Topic, Work, client_host,
 };
 pub use slo::{Limit, Metric, Op, Placed, Slo, Statistic, When};
 pub use term::{LinkTerm, NodeTerm};

@@ -323,7 +323,18 @@ pub struct Allow {
     pub why: String,
 }
 
+/// The host of a load's client, from 0: `writers-1`.
+pub fn client_host(load: &str, client: u32) -> String {
+    format!("{load}-{}", client + 1)
+}
+
 impl Scenario {
+    /// The hosts of all clients. Those of echo loads are hosts of the cluster.
+    pub fn client_hosts(&self) -> Vec<String> {
+        let loads = self.loads.iter().filter(|load| !matches!(load.work, Work::Echo { .. }));
+        loads.flat_map(|load| (0..load.clients).map(|client| client_host(&load.name.value, client))).collect()
+    }
+
     /// The topic of this name.
     pub fn topic(&self, name: &str) -> Option<&Topic> {
         self.topics.iter().find(|topic| topic.name.value == name)

@@ -9,7 +9,7 @@ use super::units::Refusal;
 /// Which host, or hosts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NodeTerm {
-    /// One by its name.
+    /// One by its name; of links also a client's, `writers-1`.
     Host(String),
     /// The leader of a partition.
     Leader(String, i32),
@@ -130,7 +130,7 @@ fn node_within(whole: &str, range: Range<usize>) -> Result<NodeTerm, Refusal> {
         "coordinator" | "rack" => {
             Err(Refusal::new(code::LATER, range, format!("the host term `{word}(…)` comes with a later version")))
         }
-        _ if is_host(text) => Ok(NodeTerm::Host(text.to_owned())),
+        _ if is_host(text) || is_client(text) => Ok(NodeTerm::Host(text.to_owned())),
         _ => {
             let known = ["leader", "follower", "controller", "any", "minority", "majority", "except"];
             let mut refusal = Refusal::new(code::BAD_TERM, range, format!("`{text}` names no host"));
@@ -185,6 +185,13 @@ pub fn is_host(text: &str) -> bool {
     text.strip_prefix(['b', 'c']).is_some_and(|number| {
         !number.is_empty() && !number.starts_with('0') && number.bytes().all(|byte| byte.is_ascii_digit())
     })
+}
+
+/// `writers-1`: a load and the number of one of its clients. Which there are is judged with the whole scenario.
+fn is_client(text: &str) -> bool {
+    let Some((load, number)) = text.rsplit_once('-') else { return false };
+    let named = !load.is_empty() && load.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    named && !number.is_empty() && !number.starts_with('0') && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn trim(whole: &str, range: Range<usize>) -> Range<usize> {

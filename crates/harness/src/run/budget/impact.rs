@@ -134,6 +134,10 @@ impl Impact {
             },
             Action::Heal(_) => {}
         }
+        // Clients are nobody's replica.
+        impact.away.remove(&NodeId::NONE);
+        impact.disturbed.remove(&NodeId::NONE);
+        impact.grey.remove(&NodeId::NONE);
         impact
     }
 
