@@ -119,8 +119,8 @@ impl Impact {
                     on(&mut impact, Harm::DropsPages);
                 }
                 DiskAction::SyncLie(_) => on(&mut impact, Harm::Lies),
-                // They take only what was not synced, at a power loss that counts as one.
-                DiskAction::LostRename(_) | DiskAction::ZeroTail(_) => {}
+                // They take what was not synced at a power loss, also at one that would take nothing.
+                DiskAction::LostRename(_) | DiskAction::ZeroTail(_) => on(&mut impact, Harm::DropsPages),
                 DiskAction::BitRot { .. } | DiskAction::MisdirectedWrite(..) => {
                     grey(&mut impact);
                     away(&mut impact);
