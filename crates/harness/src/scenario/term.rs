@@ -190,7 +190,8 @@ pub fn is_host(text: &str) -> bool {
 /// `writers-1`: a load and the number of one of its clients. Which there are is judged with the whole scenario.
 fn is_client(text: &str) -> bool {
     let Some((load, number)) = text.rsplit_once('-') else { return false };
-    let named = !load.is_empty() && load.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    let named =
+        !load.is_empty() && load.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
     named && !number.is_empty() && !number.starts_with('0') && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 

@@ -222,14 +222,14 @@ impl Checker for IsrSound {
                 };
                 self.apply(partition, applied);
             }
-            Observation::PartitionCommitted { partition, leader, leader_epoch, partition_epoch, isr, .. } => {
-                // A leader of the quorum that was restarted tells the past again.
-                if self.known.get(partition).is_none_or(|known| known.partition_epoch < *partition_epoch) {
-                    let (leader, leader_epoch, partition_epoch) = (*leader, *leader_epoch, *partition_epoch);
-                    let known = Known { leader, leader_epoch, partition_epoch, isr: isr.clone() };
-                    self.known.insert(partition.clone(), known);
-                    self.superset(event, partition, leader);
-                }
+            // A leader of the quorum that was restarted tells the past again.
+            Observation::PartitionCommitted { partition, leader, leader_epoch, partition_epoch, isr, .. }
+                if self.known.get(partition).is_none_or(|known| known.partition_epoch < *partition_epoch) =>
+            {
+                let (leader, leader_epoch, partition_epoch) = (*leader, *leader_epoch, *partition_epoch);
+                let known = Known { leader, leader_epoch, partition_epoch, isr: isr.clone() };
+                self.known.insert(partition.clone(), known);
+                self.superset(event, partition, leader);
             }
             Observation::QuorumHighWatermark { offset } => {
                 self.high_watermark = self.high_watermark.max(Offset0(*offset));
