@@ -6,10 +6,12 @@
 //!
 //! Deliberately absent: anything that a broker's conduct could depend on besides the chosen plants.
 
+mod disorder;
 mod probes;
 
 use std::sync::{Mutex, PoisonError};
 
+pub use disorder::disorder;
 pub use probes::{PROBES, Probe, count, index_of, never_reached, reached, times};
 
 /// A historical bug that can be planted. `bugs.md` and the list in `simctl run --help` have the same names.
@@ -69,6 +71,21 @@ pub const PLANTS: &[Plant] = &[
         name: "recovery_skips_crc",
         source: "the class of NATS 2.12.1",
         about: "recovery believes batches whose length is right without looking at their checksum",
+    },
+    Plant {
+        name: "order_by_address",
+        source: "nondeterminism",
+        about: "a shard goes through its touched partitions in the order of their addresses in memory",
+    },
+    Plant {
+        name: "default_hasher",
+        source: "nondeterminism",
+        about: "a shard goes through its touched partitions as a set with hashbrown's default hasher has them",
+    },
+    Plant {
+        name: "stray_entropy",
+        source: "nondeterminism",
+        about: "a shard begins its touched partitions at a place that the kernel's entropy chooses",
     },
 ];
 

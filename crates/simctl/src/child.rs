@@ -196,7 +196,8 @@ pub fn stir() {
     let mut freed = Vec::new();
     for index in 0..4_096_u64 {
         draw = draw.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(index);
-        let size = 16 + (draw >> 33) % 1_024;
+        // From small to large, as a broker's own.
+        let size = 16_u64 << ((draw >> 33) % 9);
         let block = vec![1_u8; usize::try_from(size).unwrap_or(16)].into_boxed_slice();
         if draw >> 63 == 0 { kept.push(block) } else { freed.push(block) }
     }
