@@ -8,6 +8,8 @@ use protocol::{NodeId, TopicPartition};
 use runtime::Observation;
 use runtime::observation::{ProcessEnd, QuorumRole, ReplicaRole};
 
+use crate::run::cluster::node_name as name;
+
 /// An observation with its place and time.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stamped {
@@ -92,8 +94,9 @@ pub fn is_milestone(what: &Observation) -> bool {
     }
 }
 
-fn nodes(list: &[NodeId]) -> String {
-    let names: Vec<String> = list.iter().map(|node| node.to_string()).collect();
+/// Nodes as people call them: `{b1,b3}`.
+pub fn nodes(list: &[NodeId]) -> String {
+    let names: Vec<String> = list.iter().map(|node| name(*node)).collect();
     format!("{{{}}}", names.join(","))
 }
 
@@ -123,10 +126,11 @@ pub fn describe(what: &Observation) -> String {
         Observation::BrokerStopped => "stopped in good order".to_owned(),
         Observation::Fatal { why } => format!("gives up: {why}"),
         Observation::QuorumState { role, epoch, leader, voted } => {
-            format!("quorum {} epoch {epoch} leader {leader} voted {voted}", format!("{role:?}").to_lowercase())
+            let role = format!("{role:?}").to_lowercase();
+            format!("quorum {role} epoch {epoch} leader {} voted {}", name(*leader), name(*voted))
         }
         Observation::QuorumPersisted { epoch, voted, .. } => {
-            format!("quorum state durable: epoch {epoch} voted {voted}")
+            format!("quorum state durable: epoch {epoch} voted {}", name(*voted))
         }
         Observation::QuorumOpened { end } => format!("quorum log opened, end {}", grouped(end.0)),
         Observation::QuorumAppended { base, last, epoch, .. } => {
@@ -136,10 +140,11 @@ pub fn describe(what: &Observation) -> String {
         Observation::QuorumTruncated { end } => format!("quorum log truncated to {}", grouped(end.0)),
         Observation::QuorumHighWatermark { offset } => format!("quorum high watermark {}", grouped(offset.0)),
         Observation::PartitionCommitted { partition, leader, leader_epoch, isr, .. } => {
-            format!("{partition} leader {leader} epoch {leader_epoch} isr {}", nodes(isr))
+            format!("{partition} leader {} epoch {leader_epoch} isr {}", name(*leader), nodes(isr))
         }
         Observation::BrokerCommitted { broker, epoch, fenced, .. } => {
-            format!("broker {broker} (epoch {epoch}) {}", if *fenced { "is fenced" } else { "is unfenced" })
+            let state = if *fenced { "is fenced" } else { "is unfenced" };
+            format!("broker {} (epoch {epoch}) {state}", name(*broker))
         }
         Observation::ReplicaRole { partition, role, leader_epoch, log_end_offset, high_watermark, .. } => format!(
             "{} {partition} epoch {leader_epoch}, log end {}, high watermark {}",

@@ -12,15 +12,16 @@ use clap::{Args, Parser, Subcommand};
     about = "Runs a Kafka-protocol cluster in a simulated world, hurts it, and judges every promise",
     after_help = "Examples:
   simctl run scenarios/leader-failover.toml --seed 42   the main job
-  simctl sweep scenarios/swarm.toml --seeds 1..301      many seeds, a table of them, what they never reached
+  simctl sweep scenarios/swarm.toml --seeds 1..301      many seeds, and a table of them
   simctl run scenarios/kip-101.toml --plant trunc_to_hw watch a historical bug lose a record
   simctl check scenarios/*.toml                         is every scenario file good?
-  simctl explain scenarios/swarm.toml --seed 7          what does this seed build, and which faults strike?
+  simctl explain scenarios/swarm.toml --seed 7          what seed 7 builds, and what strikes it
   simctl list                                           what is there to run?
 
 Exit codes:
-  0 all judged, all held   1 a promise was broken or a broker crashed   2 bad usage or scenario, nothing ran
-  3 safe, but an objective was missed   4 inconclusive   5 same seed, other trace
+  0 all judged, all held               1 a promise was broken or a broker crashed
+  2 bad usage or scenario, nothing ran 3 safe, but an objective was missed
+  4 inconclusive                       5 same seed, other trace
   70 bug of simctl, or a run that did not end   130 interrupted
   Several runs end with the worst of theirs: 70 before 5, 1, 4, 3, 0.",
     arg_required_else_help = true
@@ -124,14 +125,14 @@ fn set(text: &str) -> Result<String, String> {
 /// `simctl run`.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  simctl run scenarios/leader-failover.toml                    a random seed, printed first and last
-  simctl run scenarios/leader-failover.toml --seed 42          the same run, each time, to the last bit
-  simctl run scenarios/leader-failover.toml --seed 1..51       fifty seeds, one process each; ends with the worst
-  simctl run FILE --seed 42 --expect trace:9c3f81d2            exit 5 if it is not the same run
-  simctl run FILE --seed 42 --twice                            run it again; if they differ, say in which event
-  simctl run FILE --set load.writers.rate=4k/s                 change one thing
-  simctl run FILE --plant trunc_to_hw                          put a historical bug in
-  simctl run FILE --seed 7 --trace=b2,world                    also write trace.jsonl, of these hosts
+  simctl run scenarios/leader-failover.toml             a random seed, printed first and last
+  simctl run scenarios/leader-failover.toml --seed 42   the same run, each time, to the last bit
+  simctl run FILE --seed 1..51                          fifty seeds, a process each; ends with the worst
+  simctl run FILE --seed 42 --expect trace:9c3f81d2     exit 5 if it is not the same run
+  simctl run FILE --seed 42 --twice                     again; if they differ, in which event
+  simctl run FILE --set load.writers.rate=4k/s          change one thing
+  simctl run FILE --plant trunc_to_hw                   put a historical bug in
+  simctl run FILE --seed 7 --trace=b2,world             also write trace.jsonl, of these hosts
 
 A report is in results/runs/SCENARIO/SEED/: summary.txt, result.json, CSVs and plots.")]
 pub struct RunArguments {
@@ -153,13 +154,13 @@ pub struct RunArguments {
     /// Put a historical bug in; `simctl list --plants` names them
     #[arg(long, value_name = "NAME")]
     pub plant: Option<String>,
-    /// Run each seed twice; if the traces differ, name the first event in which they do
+    /// Run each seed twice; if the traces differ, name the first such event
     #[arg(long)]
     pub twice: bool,
-    /// With several runs or --twice: end one that takes more CPU time (or 5x as much wall time)
+    /// Of several: end one that takes more CPU time, or 5x the wall time
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "5m")]
     pub timeout: u64,
-    /// Write every event to trace.jsonl, or those of some hosts: --trace=b2,world
+    /// Write events to trace.jsonl: all, or of some hosts: --trace=b2,world
     #[arg(long, value_name = "HOSTS", num_args = 0..=1, require_equals = true, default_missing_value = "", value_delimiter = ',')]
     pub trace: Option<Vec<String>>,
     /// Also show service times and branches reached
@@ -185,14 +186,14 @@ pub struct RunArguments {
 /// `simctl sweep`.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  simctl sweep scenarios/swarm.toml --seeds 1..3001             three thousand seeds, on all cores
-  simctl sweep scenarios/*.toml --seeds 1..51 --max-fail all    fifty of each, whatever fails
-  simctl sweep FILE --seeds 1..201 --double-run 100%            is it deterministic?
-  simctl sweep FILE --seeds 1..51 --plant trunc_to_hw           how many seeds find a historical bug?
+  simctl sweep scenarios/swarm.toml --seeds 1..3001          three thousand seeds, on all cores
+  simctl sweep scenarios/*.toml --seeds 1..51 --max-fail all fifty of each, whatever fails
+  simctl sweep FILE --seeds 1..201 --double-run 100%         is it deterministic?
+  simctl sweep FILE --seeds 1..51 --plant trunc_to_hw        how many seeds find a historical bug?
 
 Each seed that does not pass is told at once, with the command that repeats it; its report is in
-results/runs/SCENARIO/SEED/. All seeds are rows of results/runs/SCENARIO/sweep.csv. At the end: what
-failed how often, which faults had an effect, which branches of the code were never reached, what it cost.")]
+results/runs/SCENARIO/SEED/. All seeds are rows of results/runs/SCENARIO/sweep.csv. At the end:
+what failed how often, which faults had an effect, which branches were never reached, what it cost.")]
 pub struct SweepArguments {
     /// Scenario files
     #[arg(required = true, value_name = "FILE")]
@@ -209,7 +210,7 @@ pub struct SweepArguments {
     /// Begin no more runs after so many that did not pass
     #[arg(long, value_name = "N|all", value_parser = at_most, default_value = "20")]
     pub max_fail: AtMost,
-    /// The share of the seeds that runs twice, to compare the traces
+    /// The share of the seeds that runs twice, to compare traces
     #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0%")]
     pub double_run: u64,
     /// Put a historical bug in; `simctl list --plants` names them
@@ -218,7 +219,7 @@ pub struct SweepArguments {
     /// Put a value over the scenario's, by its path
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = set)]
     pub sets: Vec<String>,
-    /// End a run that takes more CPU time than this (or 5x as much wall time); it counts as hung
+    /// End a run that takes more CPU time, or 5x the wall time: hung
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "5m")]
     pub timeout: u64,
     /// Write the folders of runs that pass, too
@@ -256,9 +257,9 @@ pub struct CheckArguments {
 /// `simctl explain`.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  simctl explain scenarios/swarm.toml --seed 7               what seed 7 builds and which faults strike when
+  simctl explain scenarios/swarm.toml --seed 7               what it builds, which faults strike when
   simctl explain scenarios/swarm.toml --seed 7 -o plan.toml  the same into a file: change it, run it
-  simctl run plan.toml --seed 7                              the same run as of swarm.toml, to the last bit
+  simctl run plan.toml --seed 7                              the same run as of swarm.toml
   simctl explain scenarios/leader-failover.toml              every default spelt out")]
 pub struct ExplainArguments {
     /// A scenario file

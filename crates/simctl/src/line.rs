@@ -84,7 +84,7 @@ impl Line {
             recover_ns: measured.faults.iter().filter_map(|row| row.recover_ns).max(),
             faults,
             reached: result.sometimes.iter().filter(|(_, times)| *times > 0).map(|(name, _)| name.clone()).collect(),
-            stuck: None,
+            stuck: result.stuck.first().map(|row| row.class.clone()),
             cpu_s: cost.cpu_s,
             peak_bytes: cost.peak_bytes,
             checkpoints: Vec::new(),

@@ -239,6 +239,9 @@ fn help_teaches_by_examples() {
         let arguments: &[&str] = if command.is_empty() { &["--help"] } else { &[command, "--help"] };
         let said = text(&simctl(arguments).stdout);
         assert!(said.contains("Examples:\n  simctl "), "{said}");
+        for line in said.lines() {
+            assert!(line.chars().count() <= 100, "{} columns: {line}", line.chars().count());
+        }
     }
 }
 

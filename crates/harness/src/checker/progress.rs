@@ -9,7 +9,7 @@ use protocol::{NodeId, TopicPartition};
 use runtime::Observation;
 
 use super::{Checker, CoreEnd, Judgement, RunEnd, Stuck, Violation};
-use crate::event::Stamped;
+use crate::event::{Stamped, nodes};
 use crate::history::SendOutcome;
 
 /// The last committed state of a partition.
@@ -82,7 +82,7 @@ impl Checker for Progress {
                     Some(format!("has had no leader since {:.3}s", state.at_ns as f64 / 1e9))
                 }
                 Some(state) if state.replicas.iter().any(|id| !state.isr.contains(id) && !run.spoilt.contains(id)) => {
-                    Some(format!("has ISR {:?} of replicas {:?}", state.isr, state.replicas))
+                    Some(format!("has ISR {} of replicas {}", nodes(&state.isr), nodes(&state.replicas)))
                 }
                 Some(state) if state.at_ns > due => Some(format!("got well only at {:.3}s", state.at_ns as f64 / 1e9)),
                 Some(_) => match run.read_back.partitions.get(&partition) {

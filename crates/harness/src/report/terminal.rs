@@ -527,9 +527,20 @@ fn reached(out: &mut String, result: &RunResult, style: Style) {
 }
 
 fn sometimes(out: &mut String, result: &RunResult) {
-    let words: Vec<String> = result.sometimes.iter().map(|(name, times)| format!("{name} {}", count(*times))).collect();
-    if !words.is_empty() {
-        for line in wrap("  passed   ", &words, " · ", WIDTH) {
+    let passed = || result.sometimes.iter().filter(|(_, times)| *times > 0);
+    let words: Vec<String> = passed().map(|(name, times)| format!("{name} {}", count(*times))).collect();
+    if words.is_empty() {
+        return;
+    }
+    for line in wrap("  passed   ", &words, " · ", WIDTH) {
+        push(out, &line);
+    }
+    let never = || result.sometimes.iter().filter(|(_, times)| *times == 0);
+    let width = never().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (index, (name, _)) in never().enumerate() {
+        let about = probe::PROBES.iter().find(|probe| probe.name == name).map_or("", |probe| probe.about);
+        let head = format!("  {:<8} {name:<width$}  ", if index == 0 { "never" } else { "" });
+        for line in wrap(&head, &words_of(about), " ", WIDTH) {
             push(out, &line);
         }
     }

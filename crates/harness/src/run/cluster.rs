@@ -30,6 +30,15 @@ pub fn node_id(host: &str) -> NodeId {
     }
 }
 
+/// The host that has a node id, as people call it: the other way of [`node_id`].
+pub fn node_name(node: NodeId) -> String {
+    match node.0 {
+        _ if node.is_none() => "nobody".to_owned(),
+        id if id > CONTROLLERS_FROM => format!("c{}", id - CONTROLLERS_FROM),
+        id => format!("b{id}"),
+    }
+}
+
 /// Whether a host of the cluster is a broker.
 pub fn is_broker(host: &str) -> bool {
     host.starts_with('b')

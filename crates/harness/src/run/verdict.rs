@@ -71,7 +71,10 @@ pub(super) fn judge(scenario: &Scenario, options: &Options, lived: Lived) -> Out
         core: lived.core,
         stuck: stuck.iter().map(Into::into).collect(),
         losses: lived.end.losses.iter().map(Into::into).collect(),
-        sometimes: probe::reached().into_iter().map(|(name, times)| (name.to_owned(), times)).collect(),
+        sometimes: probe::PROBES
+            .iter()
+            .map(|probe| (probe.name.to_owned(), probe::times(probe.name).unwrap_or(0)))
+            .collect(),
     };
     decide(&mut result, broken, lived.misses);
     Outcome { result, trace: lived.trace, checkpoints: lived.checkpoints, recorded: lived.recorded }

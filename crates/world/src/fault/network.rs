@@ -172,6 +172,13 @@ impl NetworkFault {
 
 impl Link {
     fn describe(&self, inner: &Inner) -> String {
+        // One set on both sides: every pair of it.
+        if self.both && self.from == self.to && self.from.len() > 1 {
+            return match self.from[..] {
+                [one, two] => format!("{} | {}", inner.names(&[one]), inner.names(&[two])),
+                _ => format!("among {}", inner.names(&self.from)),
+            };
+        }
         format!("{} {} {}", inner.names(&self.from), if self.both { "|" } else { "->" }, inner.names(&self.to))
     }
 }

@@ -470,6 +470,11 @@ fn describe(line: &FaultLine, hosts: &[String], links: Option<&(Vec<String>, Vec
         _ => "|",
     };
     match links {
+        // One set on both sides: every pair of it.
+        Some((from, to)) if way == "|" && from == to && from.len() > 1 => match &from[..] {
+            [one, two] => format!("{word} {one} | {two}"),
+            many => format!("{word} among {}", side(many)),
+        },
         Some((from, to)) => format!("{word} {} {way} {}", side(from), side(to)),
         None => format!("{word} {}", side(hosts)),
     }
