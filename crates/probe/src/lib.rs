@@ -75,17 +75,17 @@ pub const PLANTS: &[Plant] = &[
     Plant {
         name: "order_by_address",
         source: "nondeterminism",
-        about: "a shard goes through its touched partitions in the order of their addresses in memory",
+        about: "a shard takes in what a Fetch gave in the order of the partitions' addresses in memory",
     },
     Plant {
         name: "default_hasher",
         source: "nondeterminism",
-        about: "a shard goes through its touched partitions as a set with hashbrown's default hasher has them",
+        about: "a shard takes in what a Fetch gave as a map with hashbrown's default hasher has it",
     },
     Plant {
         name: "stray_entropy",
         source: "nondeterminism",
-        about: "a shard begins its touched partitions at a place that the kernel's entropy chooses",
+        about: "a shard takes in what a Fetch gave from a place on that the kernel's entropy chooses",
     },
 ];
 

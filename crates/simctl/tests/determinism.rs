@@ -23,7 +23,7 @@ fn scenario(folder: &Path) -> String {
         "cluster = { brokers = 3, timers = 'fast', config = { 'min.insync.replicas' = 2 } }",
         "hardware = { profile = 'ideal' }",
         "topics.orders = { partitions = 6, replicas = 3 }",
-        "load.writers = { produce = 'orders', clients = 2, rate = '200/s', record = '100B', acks = 'all' }",
+        "load.writers = { produce = 'orders', clients = 8, rate = '2k/s', record = '100B', acks = 'all' }",
         "timeline = { phases = [{ name = 'steady', for = '2s' }] }",
         "expect = { safety = 'all' }",
     ];

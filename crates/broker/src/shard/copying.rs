@@ -53,7 +53,13 @@ impl Shard {
             }
         };
         let (session, mut answers) = (response.session_id, Vec::new());
-        for (partition, part) in source.parts(response) {
+        let mut parts = source.parts(response);
+        let address = |id: &TopicIdPartition| match self.slots.get(id) {
+            Some(Slot::Open(hosted, _)) => std::ptr::from_ref(&**hosted).addr(),
+            _ => 0,
+        };
+        probe::disorder(&mut parts, |(id, _)| *id, |(id, _)| address(id));
+        for (partition, part) in parts {
             let mut answer = part.summary();
             if let (PartAnswer::Fetched { fetched, records }, Some(Slot::Open(hosted, _))) =
                 (part, self.slots.get_mut(&partition))

@@ -289,11 +289,6 @@ impl Shard {
     fn look_after(&mut self) {
         loop {
             let mut again = VecDeque::new();
-            let slots = &self.slots;
-            probe::disorder(&mut self.ctx.touched, |id| match slots.get(id) {
-                Some(Slot::Open(hosted, _)) => std::ptr::from_ref(&**hosted).addr(),
-                _ => 0,
-            });
             self.follow_touched();
             for id in std::mem::take(&mut self.ctx.touched) {
                 let Some(Slot::Open(hosted, waiting)) = self.slots.get_mut(&id) else { continue };
