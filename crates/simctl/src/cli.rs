@@ -157,7 +157,7 @@ pub struct RunArguments {
     /// Run each seed twice; if the traces differ, name the first such event
     #[arg(long)]
     pub twice: bool,
-    /// Of several: end one that takes more CPU time, or 5x the wall time
+    /// Of several: end one after so much CPU time (wall time: 5x)
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "5m")]
     pub timeout: u64,
     /// Write events to trace.jsonl: all, or of some hosts: --trace=b2,world
@@ -219,7 +219,7 @@ pub struct SweepArguments {
     /// Put a value over the scenario's, by its path
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = set)]
     pub sets: Vec<String>,
-    /// End a run that takes more CPU time, or 5x the wall time: hung
+    /// End a run after so much CPU time (wall time: 5x); it has hung
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "5m")]
     pub timeout: u64,
     /// Write the folders of runs that pass, too

@@ -12,7 +12,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Three brokers, six partitions, two seconds.
+/// Three brokers with a shard each and twelve partitions, two seconds: a Fetch gives several partitions at once.
 #[expect(clippy::disallowed_methods, reason = "a test writes what it lets the program read")]
 fn scenario(folder: &Path) -> String {
     let file = folder.join("small.toml");
@@ -20,9 +20,9 @@ fn scenario(folder: &Path) -> String {
         "schema = 1",
         "name = 'small'",
         "about = 'A small cluster under a small load.'",
-        "cluster = { brokers = 3, timers = 'fast', config = { 'min.insync.replicas' = 2 } }",
+        "cluster = { brokers = 3, timers = 'fast', config = { 'min.insync.replicas' = 2, 'wavetank.shards' = 1 } }",
         "hardware = { profile = 'ideal' }",
-        "topics.orders = { partitions = 6, replicas = 3 }",
+        "topics.orders = { partitions = 12, replicas = 3 }",
         "load.writers = { produce = 'orders', clients = 8, rate = '2k/s', record = '100B', acks = 'all' }",
         "timeline = { phases = [{ name = 'steady', for = '2s' }] }",
         "expect = { safety = 'all' }",
