@@ -4,7 +4,7 @@
 //! watermark. A batch that was on disk when a process died but whose completion nobody saw is [`Held::Unseen`]: it
 //! contradicts nothing. Deliberately absent: any look into a broker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{LeaderEpoch, NodeId, Offset, TopicPartition};
 use runtime::Observation;
@@ -130,8 +130,8 @@ pub struct Lost {
 #[derive(Default, Debug)]
 pub struct Shadow {
     replicas: BTreeMap<TopicPartition, BTreeMap<NodeId, Replica>>,
-    /// Nodes that lost power, or whose disk did what it must not.
-    dark: BTreeMap<NodeId, ()>,
+    /// Nodes that lost power, or whose disk did what it must not, with the logs that were opened since.
+    dark: BTreeMap<NodeId, BTreeSet<TopicPartition>>,
 }
 
 impl Shadow {
@@ -153,7 +153,7 @@ impl Shadow {
         match &event.what {
             Observation::ProcessEnded { how, .. } => {
                 if matches!(how, ProcessEnd::PowerLost) {
-                    self.dark.insert(node, ());
+                    self.dark.insert(node, BTreeSet::new());
                 }
                 for replica in self.replicas.values_mut().filter_map(|nodes| nodes.get_mut(&node)) {
                     replica.role = ReplicaRole::Offline;
@@ -162,15 +162,15 @@ impl Shadow {
                 }
             }
             Observation::DiskReplaced => {
-                self.dark.insert(node, ());
+                self.dark.insert(node, BTreeSet::new());
             }
             Observation::ProcessStarted => {}
             // What the disk holds is not what was written: as after a power loss.
             Observation::DiskFault { fault, error, .. } if !*error || fault == "fsync_error" => {
-                self.dark.insert(node, ());
+                self.dark.insert(node, BTreeSet::new());
             }
             Observation::LogOpened { partition, end, .. } => {
-                let dark = self.dark.contains_key(&node);
+                let dark = self.dark.get_mut(&node).is_some_and(|opened| opened.insert(partition.clone()));
                 let replica = self.at(partition, node);
                 let before = replica.end;
                 if *end < before {

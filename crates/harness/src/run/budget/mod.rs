@@ -246,10 +246,11 @@ impl Budget {
     /// Whether a fault may fire now.
     pub fn ask(&mut self, now: u64, impact: &Impact) -> Result<(), Refusal> {
         self.settle(now);
+        // A quorum that forgets breaks rules that hold whatever may be lost, and nothing could be predicted any more.
+        self.ask_quorum(impact)?;
         if self.keep == Keep::Nothing {
             return Ok(());
         }
-        self.ask_quorum(impact)?;
         for (name, partition) in &self.partitions {
             self.ask_partition(now, name, partition, impact)?;
         }
