@@ -419,10 +419,6 @@ impl Watch {
                 self.given_up_by_disk.remove(&event.node);
                 self.started.remove(&event.node);
             }
-            // What was on it is lost, and counted when the logs are opened.
-            Observation::DiskReplaced => {
-                self.hurt.insert(event.node);
-            }
             Observation::DiskFault { fault, error, .. } => {
                 match (*error, fault.as_str()) {
                     (true, "disk_full") => drop(self.full.insert(event.node)),

@@ -33,6 +33,8 @@ pub enum Harm {
 pub struct Impact {
     /// Nodes that nobody can count on reaching while it lasts: down, cut off, standing still.
     pub away: BTreeSet<NodeId>,
+    /// Those of them whose process ends: who leads the quorum next begins all sessions anew.
+    pub ended: BTreeSet<NodeId>,
     /// Nodes that may be late, or lose a session or their place in an ISR, while it lasts.
     pub disturbed: BTreeSet<NodeId>,
     /// Nodes that go on speaking to the controllers but may not serve their followers: as leaders they may put the others
@@ -53,6 +55,10 @@ impl Impact {
         let mut impact = Self::default();
         let on = |impact: &mut Self, harm| impact.harm.extend(hosts.iter().map(|host| (node_id(host), harm)));
         let away = |impact: &mut Self| impact.away.extend(hosts.iter().map(|host| node_id(host)));
+        let ended = |impact: &mut Self| {
+            impact.away.extend(hosts.iter().map(|host| node_id(host)));
+            impact.ended.extend(hosts.iter().map(|host| node_id(host)));
+        };
         let disturbed = |impact: &mut Self| impact.disturbed.extend(hosts.iter().map(|host| node_id(host)));
         let grey = |impact: &mut Self| {
             impact.disturbed.extend(hosts.iter().map(|host| node_id(host)));
@@ -82,12 +88,12 @@ impl Impact {
             Action::Process(action) => match action {
                 ProcessAction::Kill(_)
                 | ProcessAction::Stop(_)
-                | ProcessAction::Pause(_)
                 // One at a time, but which one when nobody knows.
                 | ProcessAction::Roll { .. }
-                | ProcessAction::CrashAt { .. } => away(&mut impact),
+                | ProcessAction::CrashAt { .. } => ended(&mut impact),
+                ProcessAction::Pause(_) => away(&mut impact),
                 ProcessAction::Wipe(_) => {
-                    away(&mut impact);
+                    ended(&mut impact);
                     on(&mut impact, Harm::Wiped);
                 }
                 ProcessAction::Twin(_) => {
@@ -95,7 +101,7 @@ impl Impact {
                     on(&mut impact, Harm::Twin);
                 }
                 ProcessAction::PowerOff { lose, .. } => {
-                    away(&mut impact);
+                    ended(&mut impact);
                     match lose {
                         LoseData::Unsynced | LoseData::Mix => on(&mut impact, Harm::Unsynced),
                         LoseData::Nothing => {}

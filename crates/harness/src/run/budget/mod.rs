@@ -11,6 +11,9 @@
 //! - *Steady* means: running, registered since its start, touched by no fault, all that for as long as a fencing or a shrink
 //!   that is on its way already can take ([`Config::settle_ns`]). Time without an active controller does not count: nothing is
 //!   committed meanwhile, and so nothing overtaken.
+//! - *A controller that runs and hears nobody* (paused, cut) finds every session over when it hears again, fences all in some
+//!   order, and whoever is last stays in the ISR, damaged or not. So while it is deaf, and shortly after, nobody is an anchor.
+//!   One that ends is harmless: its successor, or itself when restarted, begins all sessions anew.
 //! - *A replica is whole again* once it has **newly** joined the ISR in an incarnation that registered after the damage. An
 //!   ISR that still lists it proves nothing, nor does an expansion that was under way.
 //! - *Rot is for ever*: a sector that changed at rest is not copied again by rejoining. Only a wiped disk is clean.
@@ -209,6 +212,10 @@ pub struct Budget {
     controller: Option<(LeaderEpoch, NodeId)>,
     /// Since when it leads undisturbed, ns.
     led_since: Option<u64>,
+    /// It runs and may hear nobody: when it hears again, it may find every session over, and fence all in some order.
+    deaf: bool,
+    /// Until when it was so last, ns.
+    deaf_until: Option<u64>,
     partitions: BTreeMap<TopicPartition, Partition>,
     /// Offset of the last record of a broker that was told.
     brokers_told: Offset,
@@ -238,6 +245,8 @@ impl Budget {
             quorum_high_watermark: Offset::ZERO,
             controller: None,
             led_since: None,
+            deaf: false,
+            deaf_until: None,
             partitions: BTreeMap::new(),
             brokers_told: Offset::NONE,
         }
@@ -300,16 +309,20 @@ impl Budget {
                     .is_some_and(|node| !node.grey.is_empty() || node.grey_until.is_some_and(settling))
         });
         // What is bad already and does not get worse by this fault is no reason to refuse it.
-        let worse = members().any(|id| {
-            let newly = harmed.contains(id) && !partition.damaged.contains_key(id);
-            newly
-                || (!is_damaged(id)
-                    && ((disturbs(id) && self.nodes[id].calm_since.is_some())
-                        || grey.is_some_and(|leader| impact.grey.contains(&leader))))
-        });
-        let anchored = partition.isr.iter().any(|id| {
-            !is_damaged(id) && !disturbs(id) && self.nodes[id].steady && grey.is_none_or(|leader| leader == *id)
-        });
+        let deafens = self.controller.is_some_and(|(_, leader)| disturbs(&leader) && !impact.ended.contains(&leader));
+        let worse = deafens
+            || members().any(|id| {
+                let newly = harmed.contains(id) && !partition.damaged.contains_key(id);
+                newly
+                    || (!is_damaged(id)
+                        && ((disturbs(id) && self.nodes[id].calm_since.is_some())
+                            || grey.is_some_and(|leader| impact.grey.contains(&leader))))
+            });
+        let anchored = !deafens
+            && !self.is_deaf(now)
+            && partition.isr.iter().any(|id| {
+                !is_damaged(id) && !disturbs(id) && self.nodes[id].steady && grey.is_none_or(|leader| leader == *id)
+            });
         if worse && !anchored { Err(Refusal::Partition { partition: name.clone(), damaged }) } else { Ok(()) }
     }
 
@@ -468,6 +481,7 @@ impl Budget {
             *id != node && !partition.damaged.contains_key(id) && self.nodes[id].steady
         };
         self.ask_quorum(&wiped).is_ok()
+            && !self.is_deaf(now)
             && self
                 .partitions
                 .values()
@@ -498,6 +512,17 @@ impl Budget {
         let leads = self.controller.and_then(|(_, leader)| self.nodes.get(&leader));
         let leads = leads.is_some_and(|node| node.running && node.away.is_empty() && node.disturbed.is_empty());
         self.led_since = leads.then(|| self.led_since.unwrap_or(now));
+        let node = self.controller.and_then(|(_, leader)| self.nodes.get(&leader));
+        let deaf = node.is_some_and(|node| node.running && !(node.away.is_empty() && node.disturbed.is_empty()));
+        if self.deaf && !deaf {
+            self.deaf_until = Some(now);
+        }
+        self.deaf = deaf;
+    }
+
+    /// Whether the controller hears nobody, or may not have come to terms with what it missed.
+    fn is_deaf(&self, now: u64) -> bool {
+        self.deaf || self.deaf_until.is_some_and(|until| until.saturating_add(self.settle_ns) > now)
     }
 
     /// Who has been calm for long enough is steady. To be called before anything changes.

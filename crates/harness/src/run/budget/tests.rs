@@ -140,10 +140,15 @@ impl Told {
 
 fn power_off(nodes: &[i32]) -> Impact {
     let away: BTreeSet<NodeId> = ids(nodes).into_iter().collect();
-    Impact { harm: away.iter().map(|id| (*id, Harm::Unsynced)).collect(), away, ..Impact::default() }
+    let harm = away.iter().map(|id| (*id, Harm::Unsynced)).collect();
+    Impact { harm, ended: away.clone(), away, ..Impact::default() }
 }
 
 fn kill(nodes: &[i32]) -> Impact {
+    Impact { ended: ids(nodes).into_iter().collect(), ..pause(nodes) }
+}
+
+fn pause(nodes: &[i32]) -> Impact {
     Impact { away: ids(nodes).into_iter().collect(), ..Impact::default() }
 }
 
@@ -256,7 +261,7 @@ fn while_nobody_controls_nobody_becomes_steady() {
 #[test]
 fn a_leader_that_serves_nobody_leaves_no_follower_to_rely_on() {
     let mut told = Told::new(Keep::Committed);
-    let hang = Impact { grey: BTreeSet::from([NodeId(1)]), ..kill(&[1]) };
+    let hang = Impact { grey: BTreeSet::from([NodeId(1)]), ..pause(&[1]) };
     assert_eq!(told.ask(&hang), Ok(()));
     let key = told.begin(&hang);
     assert!(refused_for_partition(&told.ask(&power_off(&[2]))), "b1 may put b3 out of the ISR");
@@ -266,6 +271,23 @@ fn a_leader_that_serves_nobody_leaves_no_follower_to_rely_on() {
     assert_eq!(told.ask(&power_off(&[2])), Ok(()));
     told.lose_power(2);
     assert!(refused_for_partition(&told.ask(&hang)), "b2 is still in the ISR");
+}
+
+#[test]
+fn a_controller_that_stood_still_may_fence_everybody_so_nobody_is_an_anchor() {
+    let mut told = Told::new(Keep::Committed);
+    told.isr(2, 2, &[2, 3]);
+    assert_eq!(told.ask(&power_off(&[3])), Ok(()));
+    let key = told.begin(&pause(&[1]));
+    assert!(refused_for_partition(&told.ask(&power_off(&[3]))), "b3 may be fenced last when b1 wakes");
+    told.budget.end(told.now, key, true);
+    assert!(refused_for_partition(&told.ask(&power_off(&[3]))), "b1 wakes just now");
+    told.now += SETTLE;
+    assert_eq!(told.ask(&power_off(&[3])), Ok(()));
+    // And the other way round.
+    told.lose_power(3);
+    assert!(refused_for_partition(&told.ask(&pause(&[1]))));
+    assert_eq!(told.ask(&kill(&[1])), Ok(()), "its successor begins all sessions anew");
 }
 
 #[test]
@@ -621,10 +643,11 @@ impl World {
         let away: BTreeSet<NodeId> = ids(&nodes).into_iter().collect();
         let all = |harm: Harm| away.iter().map(|id| (*id, harm)).collect::<BTreeSet<_>>();
         let impact = match kind {
-            FaultKind::Kill | FaultKind::Pause => kill(&nodes),
+            FaultKind::Kill => kill(&nodes),
+            FaultKind::Pause => pause(&nodes),
             FaultKind::PowerOff => power_off(&nodes),
             FaultKind::Rot => Impact { harm: all(Harm::Rot), ..Impact::default() },
-            FaultKind::Wipe => Impact { harm: all(Harm::Wiped), away: away.clone(), ..Impact::default() },
+            FaultKind::Wipe => Impact { harm: all(Harm::Wiped), ..kill(&nodes) },
         };
         if self.told.ask(&impact).is_err() {
             return;
