@@ -47,10 +47,7 @@ pub struct Chaos {
 }
 
 /// Words that stand in `faults` and are no random faults.
-const NOT_RANDOM: &[(&str, &str)] = &[
-    ("twin", "it needs controllers of their own and a copy of everything: a scenario of its own"),
-    ("heal", "`for`, `restart_after` and `heal_at_end` say when a fault ends"),
-];
+const NOT_RANDOM: &[(&str, &str)] = &[("heal", "`for`, `restart_after` and `heal_at_end` say when a fault ends")];
 
 /// Reads `[chaos]`, and its `keep`, which is the scenario's.
 pub(super) fn read(

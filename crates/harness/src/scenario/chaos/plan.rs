@@ -92,8 +92,18 @@ fn strike(plan: &mut Plan, chaos: &Chaos, seed: u64) {
         let word = plan.taken[chosen];
         let Some(hit) = word.draw(&targets, &mut of_words[chosen]) else { continue };
         assert_eq!(ChaosWord::of(&hit.action), Some(word), "the rule of a word draws that word");
-        let label = format!("chaos-{:02}-{}", lines.len() + 1, word.word());
-        lines.push(line(At::Phase(chaos.window.value.clone(), at), hit, label));
+        let next = word.followed_by(&hit, &mut of_words[chosen]);
+        let mut push = |word: ChaosWord, at, hit| {
+            let label = format!("chaos-{:02}-{}", lines.len() + 1, word.word());
+            lines.push(line(At::Phase(chaos.window.value.clone(), at), hit, label));
+        };
+        push(word, at, hit);
+        if let Some((word, after, hit)) = next
+            && plan.taken.contains(&word)
+            && at + after < length
+        {
+            push(word, at + after, hit);
+        }
     }
     plan.scenario.max_concurrent = Some(chaos.max_concurrent);
     plan.scenario.core_first = true;

@@ -61,8 +61,7 @@ impl Targets {
     pub fn one_without_a_vote(&self, dice: &mut Dice) -> Option<NodeTerm> {
         let partition = self.partition(dice);
         let kind = dice.below(3);
-        let votes = self.hosts.len() == self.brokers as usize;
-        if votes && self.keep != Keep::Nothing {
+        if self.brokers_vote() && self.keep != Keep::Nothing {
             return None;
         }
         Some(match (kind, partition) {
@@ -90,6 +89,16 @@ impl Targets {
         let all = self.hosts.len() as u64;
         let count = usize::try_from(dice.even(all.min(2), all)).unwrap_or(1);
         dice.some(self.hosts.clone(), count).into_iter().map(|host| placeless(NodeTerm::Host(host))).collect()
+    }
+
+    /// Whether the brokers are the controllers too.
+    pub fn brokers_vote(&self) -> bool {
+        self.hosts.len() == self.brokers as usize
+    }
+
+    /// One host by its name: so that what follows hits the same.
+    pub fn named(&self, dice: &mut Dice) -> Spanned<NodeTerm> {
+        placeless(NodeTerm::Host(dice.pick(&self.hosts).clone()))
     }
 
     /// A link, or many: a leader and its follower, a leader and everybody, the controller and the brokers, two hosts, or a

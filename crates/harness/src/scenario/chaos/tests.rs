@@ -180,7 +180,7 @@ fn drawn_faults_strike_within_the_window_under_names_of_their_own() {
                     assert!(*offset < 40_000_000_000);
                     assert!(fault.within_budget, "the budget has its say");
                     let ends = fault.lasts.is_some() || fault.restart_after.is_some();
-                    let at_once = ["reset_connections", "clock_jump"].contains(&fault.action.word());
+                    let at_once = ["reset_connections", "clock_jump", "roll"].contains(&fault.action.word());
                     assert!(ends || at_once, "{fault:?} never ends");
                 }
                 (_, At::Absolute(_)) => panic!("{fault:?} counts from no phase"),

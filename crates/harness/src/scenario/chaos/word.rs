@@ -4,7 +4,9 @@
 //! shortest time-out of `timers = "fast"` to well past the longest (a session is 1.5 s), so that both a fault that nobody
 //! notices and one that everybody does are drawn.
 
-use crate::scenario::fault::{Action, ClockAction, DiskAction, LoseData, NetworkAction, ProcessAction, Slower, Which};
+use crate::scenario::fault::{
+    Action, ClockAction, DiskAction, LoseData, NetworkAction, ProcessAction, Slower, Target, Which,
+};
 
 use runtime::{EffectPoint, Side, effect::EFFECTS};
 
@@ -51,6 +53,7 @@ words! {
     CrashAt = "crash_at";
     PowerOff = "power_off";
     Wipe = "wipe";
+    Twin = "twin";
     SlowDisk = "slow_disk";
     StallDisk = "stall_disk";
     ReadError = "read_error";
@@ -109,7 +112,7 @@ impl ChaosWord {
                 ProcessAction::CrashAt { .. } => Self::CrashAt,
                 ProcessAction::Wipe(_) => Self::Wipe,
                 // It needs controllers of their own, and a copy of everything: a scenario of its own.
-                ProcessAction::Twin(_) => return None,
+                ProcessAction::Twin(_) => Self::Twin,
             },
             Action::Disk(action) => match action {
                 DiskAction::Slow { .. } => Self::SlowDisk,
@@ -208,6 +211,12 @@ impl ChaosWord {
                 let host = placeless(targets.one_without_a_vote(dice)?);
                 returning(ProcessAction::Wipe(vec![host]), dice.log(100 * MS, 10 * S))
             }
+            // Never of a voter, whatever need be kept: two of them would vote twice.
+            Self::Twin if targets.brokers_vote() => return None,
+            Self::Twin => {
+                let host = placeless(targets.one_without_a_vote(dice)?);
+                lasting(ProcessAction::Twin(vec![host]), dice.log(500 * MS, 10 * S))
+            }
             Self::Pause => lasting(ProcessAction::Pause(targets.some(dice)), dice.log(50 * MS, 10 * S)),
             Self::PowerOff => {
                 let hosts = targets.some(dice);
@@ -235,7 +244,7 @@ impl ChaosWord {
             }
             Self::StallDisk => lasting(DiskAction::Stall(placeless(targets.one(dice))), dice.log(50 * MS, 10 * S)),
             Self::ReadError => {
-                let action = DiskAction::ReadError(placeless(targets.one(dice)), Which::Share(share(dice, 10, 2_000)));
+                let action = DiskAction::ReadError(targets.named(dice), Which::Share(share(dice, 100, 10_000)));
                 stopping(action, dice, 15 * S)
             }
             Self::WriteError => {
@@ -256,7 +265,7 @@ impl ChaosWord {
                     DiskAction::ShortWrite(placeless(targets.one(dice)), Which::Share(share(dice, 100, 10_000)));
                 lasting(action, dice.log(500 * MS, 15 * S))
             }
-            Self::LostRename => lasting(DiskAction::LostRename(placeless(targets.one(dice))), dice.log(S, 20 * S)),
+            Self::LostRename => lasting(DiskAction::LostRename(targets.named(dice)), dice.log(S, 20 * S)),
             Self::BitRot => {
                 let files = dice.pick(&["*.log", "*.index", "*-checkpoint", "*"]).to_string();
                 let share = share(dice, 10, 1_000);
@@ -266,11 +275,29 @@ impl ChaosWord {
             }
             Self::MisdirectedWrite => {
                 let action =
-                    DiskAction::MisdirectedWrite(placeless(targets.one(dice)), Which::Share(share(dice, 10, 200)));
-                stopping(action, dice, 5 * S)
+                    DiskAction::MisdirectedWrite(placeless(targets.one(dice)), Which::Share(share(dice, 50, 2_000)));
+                stopping(action, dice, 10 * S)
             }
-            Self::ZeroTail => lasting(DiskAction::ZeroTail(placeless(targets.one(dice))), dice.log(S, 20 * S)),
+            Self::ZeroTail => lasting(DiskAction::ZeroTail(targets.named(dice)), dice.log(S, 20 * S)),
         })
+    }
+}
+
+impl ChaosWord {
+    /// Some faults only lie in wait: a tail or a name is lost when the power goes, and logs are read when a process opens
+    /// them. Mostly the fault that they wait for follows, as another word and so long after: on the same hosts.
+    pub(super) fn followed_by(self, hit: &Hit, dice: &mut Dice) -> Option<(Self, u64, Hit)> {
+        let waits = matches!(self, Self::LostRename | Self::ZeroTail | Self::ReadError);
+        let (Target::Hosts(hosts), Some(lasts), true) = (hit.action.target(), hit.lasts, waits) else { return None };
+        let (hosts, after) = (hosts.to_vec(), dice.log(100 * MS, lasts.max(200 * MS)) / MS * MS);
+        let restart_after = dice.log(100 * MS, 5 * S);
+        let lose = *dice.pick(&[LoseData::Unsynced, LoseData::Mix]);
+        let often = !dice.one_in(4);
+        let (word, action) = match self {
+            Self::ReadError => (Self::Kill, ProcessAction::Kill(hosts)),
+            _ => (Self::PowerOff, ProcessAction::PowerOff { hosts, lose, torn_write: None }),
+        };
+        often.then(|| (word, after, returning(action, restart_after)))
     }
 }
 
