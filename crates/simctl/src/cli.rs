@@ -157,7 +157,7 @@ pub struct RunArguments {
     /// Run each seed twice; if the traces differ, name the first such event
     #[arg(long)]
     pub twice: bool,
-    /// Of several: end one after so much CPU time (wall time: 5x)
+    /// Of several: end one after so much CPU time (wall: 5x)
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "5m")]
     pub timeout: u64,
     /// Write events to trace.jsonl: all, or of some hosts: --trace=b2,world

@@ -12,7 +12,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Three brokers with a shard each and twelve partitions, two seconds: a Fetch gives several partitions at once.
+/// Three brokers with a shard each and twelve partitions, far enough apart that a Fetch gives several of them at once.
 #[expect(clippy::disallowed_methods, reason = "a test writes what it lets the program read")]
 fn scenario(folder: &Path) -> String {
     let file = folder.join("small.toml");
@@ -21,7 +21,7 @@ fn scenario(folder: &Path) -> String {
         "name = 'small'",
         "about = 'A small cluster under a small load.'",
         "cluster = { brokers = 3, timers = 'fast', config = { 'min.insync.replicas' = 2, 'wavetank.shards' = 1 } }",
-        "hardware = { profile = 'ideal' }",
+        "hardware = { profile = 'ideal', link = { latency = '2ms' } }",
         "topics.orders = { partitions = 12, replicas = 3 }",
         "load.writers = { produce = 'orders', clients = 8, rate = '2k/s', record = '100B', acks = 'all' }",
         "timeline = { phases = [{ name = 'steady', for = '2s' }] }",
