@@ -127,7 +127,7 @@ fn set(text: &str) -> Result<String, String> {
 #[command(after_help = "Examples:
   simctl run scenarios/leader-failover.toml             a random seed, printed first and last
   simctl run scenarios/leader-failover.toml --seed 42   the same run, each time, to the last bit
-  simctl run FILE --seed 1..51                          fifty seeds, a process each; ends with the worst
+  simctl run FILE --seed 1..51                          fifty seeds, a process each
   simctl run FILE --seed 42 --expect trace:9c3f81d2     exit 5 if it is not the same run
   simctl run FILE --seed 42 --twice                     again; if they differ, in which event
   simctl run FILE --set load.writers.rate=4k/s          change one thing
@@ -219,7 +219,7 @@ pub struct SweepArguments {
     /// Put a value over the scenario's, by its path
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = set)]
     pub sets: Vec<String>,
-    /// End a run after so much CPU time (wall time: 5x); it has hung
+    /// End a run after so much CPU time (wall: 5x); it has hung
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "5m")]
     pub timeout: u64,
     /// Write the folders of runs that pass, too
@@ -257,7 +257,7 @@ pub struct CheckArguments {
 /// `simctl explain`.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  simctl explain scenarios/swarm.toml --seed 7               what it builds, which faults strike when
+  simctl explain scenarios/swarm.toml --seed 7               what it builds, which faults strike
   simctl explain scenarios/swarm.toml --seed 7 -o plan.toml  the same into a file: change it, run it
   simctl run plan.toml --seed 7                              the same run as of swarm.toml
   simctl explain scenarios/leader-failover.toml              every default spelt out")]
