@@ -96,7 +96,8 @@ pub(super) enum Incoming {
 
 /// What a ticket of the log is for.
 pub(super) enum Purpose {
-    Append,
+    /// From this offset on.
+    Append(Offset),
     Epoch(LeaderEpoch),
     Cut,
     Read(Box<ReadWait>),
@@ -268,12 +269,12 @@ impl Hosted {
                             self.name
                         );
                         let ticket = assigned.ticket.expect("there was something to append");
-                        self.tickets.insert(ticket, Purpose::Append);
+                        self.tickets.insert(ticket, Purpose::Append(base));
                     }
                     Err(error) => {
                         tracing::warn!(partition = %self.name, %error, "append refused");
                         self.append_error = Some(append_error(&error));
-                        self.events.push_back(Event::AppendFailed);
+                        self.events.push_back(Event::AppendFailed { from: base });
                     }
                 }
             }
@@ -388,9 +389,9 @@ impl Hosted {
 
     fn log_failed(&mut self, ticket: Ticket, error: &LogError) {
         match self.tickets.remove(&ticket) {
-            Some(Purpose::Append) => {
+            Some(Purpose::Append(from)) => {
                 self.starved = true;
-                self.events.push_back(Event::AppendFailed);
+                self.events.push_back(Event::AppendFailed { from });
             }
             Some(Purpose::Epoch(epoch)) => self.unassigned = Some(epoch),
             Some(Purpose::Read(read)) => read.failed(match error {

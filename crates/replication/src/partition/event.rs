@@ -178,8 +178,11 @@ pub enum Event {
         /// The new end.
         end: Offset,
     },
-    /// An append found no space: all pending ones have failed, the log ends where its last completed append did.
-    AppendFailed,
+    /// An append found no space: it and those behind it have failed. Those before it are still to come.
+    AppendFailed {
+        /// Where it began.
+        from: Offset,
+    },
     /// The log's leader epoch of [`Effect::AssignEpoch`](super::Effect::AssignEpoch) is durable.
     EpochAssigned {
         /// Which.

@@ -135,7 +135,7 @@ impl Partition {
                 _ => out.push(Effect::Refuse { token, error: ErrorCode::NotLeaderOrFollower }),
             },
             Event::Appended { end } => self.appended(now, end, out),
-            Event::AppendFailed => self.append_failed(now, out),
+            Event::AppendFailed { from } => self.append_failed(now, from, out),
             Event::EpochAssigned { epoch } => {
                 if let RoleState::Leader(leader) = &mut self.role {
                     leader.epoch_assigned(replica, now, epoch, out);
@@ -305,16 +305,22 @@ impl Partition {
         self.log_moved(now, out);
     }
 
-    fn append_failed(&mut self, now: Now, out: &mut Effects) {
+    fn append_failed(&mut self, now: Now, from: Offset, out: &mut Effects) {
         let replica = &mut self.replica;
-        for append in std::mem::take(&mut replica.appends) {
+        let kept = replica.appends.partition_point(|append| append.next <= from);
+        for append in replica.appends.split_off(kept) {
             if append.token != Token::NONE {
                 out.push(Effect::Fire { token: append.token, why: Fired::Storage });
             }
         }
-        replica.next_offset = replica.log_end_offset;
+        replica.next_offset = replica.next_offset.min(from);
+        assert!(
+            replica.next_offset >= replica.log_end_offset,
+            "an append at {from} failed, but the log ends at {}",
+            replica.log_end_offset
+        );
         if let RoleState::Follower(_) = &self.role {
-            replica.epochs.truncate_from_end(replica.log_end_offset);
+            replica.epochs.truncate_from_end(replica.next_offset);
         }
         self.log_moved(now, out);
     }

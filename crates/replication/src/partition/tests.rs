@@ -327,11 +327,28 @@ fn a_failed_append_fails_all_that_are_behind_it() {
         story.step(Event::Produce { token: Token(token), acks: 1, records: 1 });
     }
     story.took();
-    story.step(Event::AppendFailed);
+    story.step(Event::AppendFailed { from: Offset(1) });
     assert_eq!(story.took(), [fired(5, Fired::Storage), fired(6, Fired::Storage)]);
     assert_eq!(story.view().next_offset, Offset(1));
     story.produce();
     assert_eq!(story.view().log_end_offset, Offset(2));
+}
+
+#[test]
+fn a_failed_append_leaves_those_before_it_to_complete() {
+    let mut story = Story::new(1, 1, 0, 0);
+    for token in [5, 6, 7] {
+        story.step(Event::Produce { token: Token(token), acks: 1, records: 1 });
+    }
+    story.took();
+    story.step(Event::AppendFailed { from: Offset(1) });
+    assert_eq!(story.took(), [fired(6, Fired::Storage), fired(7, Fired::Storage)]);
+    assert_eq!(story.view().next_offset, Offset(1));
+    // The log tells of each append that failed.
+    story.step(Event::AppendFailed { from: Offset(2) });
+    assert_eq!(story.view().next_offset, Offset(1));
+    story.step(Event::Appended { end: Offset(1) });
+    assert_eq!(story.view().log_end_offset, Offset(1));
 }
 
 #[test]
