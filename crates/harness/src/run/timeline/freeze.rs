@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use protocol::NodeId;
 use rand::{Rng, RngExt};
 use runtime::Observation;
-use world::{ClockSetting, Fault, NetworkFault, ProcessFault};
+use world::{ClockSetting, Fault, NetworkFault, ProcessFault, Stop};
 
 use super::super::budget::{Harm, Impact};
 use super::super::cluster::node_id;
@@ -14,22 +14,34 @@ use super::{Driver, TICK};
 /// Keys of the budget for what is frozen: beyond those of faults.
 const FROM: usize = 1_000_000;
 
+/// How many ticks a stop may take before it is forced: 10 s.
+const PATIENCE: u32 = 200;
+
 /// Faults that leave their hosts as good as frozen.
 const STILL: &[&str] = &["isolate", "pause", "hang"];
 
 impl Driver<'_> {
-    /// Nothing planned begins or ends any more. Returns once nothing is stopping.
+    /// Nothing planned begins or ends any more. Returns once nothing is stopping: whoever cannot stop in good order, for want
+    /// of a controller say, is killed after a while, as its operator would do.
     pub async fn quiet(&mut self) {
         self.todo.clear();
-        // A stop that hangs for a minute is one for the checkers, not for us.
-        for _ in 0..1_200 {
+        self.await_stops(PATIENCE).await;
+        for (host, _) in std::mem::take(&mut self.stopping) {
+            if let Some(id) = self.cluster.id(&host) {
+                self.world.stop(id, Stop::Kill);
+            }
+        }
+    }
+
+    /// Waits until nobody is stopping any more, for so many ticks at most.
+    pub(super) async fn await_stops(&mut self, ticks: u32) {
+        for _ in 0..ticks {
             self.reap();
             if self.stopping.is_empty() {
                 break;
             }
             self.world.sleep(TICK).await;
         }
-        self.stopping.clear();
     }
 
     /// Freezes whoever is not of the core and still moves, then heals the core. Returns what became of the others.
