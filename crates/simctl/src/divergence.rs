@@ -115,7 +115,7 @@ impl Parting {
                 let id = at.map_or(0, |event| event.id);
                 let (one, two) = (side(first), side(second));
                 if one == two {
-                    let times = [first, second].map(|list| list.first().map_or(String::new(), |event| time(event)));
+                    let times = [first, second].map(|list| list.first().map_or(String::new(), time));
                     return format!("two runs part at event {}: {one}, at {} or {}", number(id), times[0], times[1]);
                 }
                 format!("two runs part at event {}: {one}, or {two}", number(id))
