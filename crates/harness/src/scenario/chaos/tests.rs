@@ -150,6 +150,15 @@ fn every_word_that_scenarios_know_may_strike_by_chance_or_has_its_reason() {
 }
 
 #[test]
+fn what_each_word_draws_is_in_the_docs() {
+    let docs = include_str!("../../../../../docs/random-plans.md");
+    for word in ChaosWord::ALL {
+        let row = docs.lines().any(|line| line.starts_with("| `") && line.contains(&format!("`{}`", word.word())));
+        assert!(row, "docs/random-plans.md has no row for `{}`", word.word());
+    }
+}
+
+#[test]
 fn another_word_or_line_leaves_the_other_draws_alone() {
     let few = GOOD.replacen("cut = 5, isolate = 1, ", "", 1).replacen("topics.orders.partitions = \"1..8\"\n", "", 1);
     let (all, few) = (good(GOOD), good(&few));
