@@ -1,8 +1,8 @@
 //! Which of two processes under one `node.id` is the node, for those who follow the stream.
 //!
-//! The original is, until its twin opens a partition's log: a broker does so only after it has registered. From then on the
-//! twin is, with its own disk, until the original is started again. What the other one says is nobody's word: it goes into
-//! the trace and to no checker.
+//! The original is, until its twin opens a partition's log or serves: a broker does so only after it has registered. From
+//! then on the twin is, with its own disk, until the original, started again, does the same in turn. What the other one says
+//! is nobody's word: it goes into the trace and to no checker.
 
 use std::sync::Arc;
 
@@ -16,15 +16,15 @@ use crate::checker::HostDisk;
 pub struct Twins(Vec<Pair>);
 
 struct Pair {
-    original: String,
+    /// The original's host and the twin's.
+    hosts: [String; 2],
     /// The world's number of the twin's host.
     twin: u32,
-    twin_name: String,
     node: NodeId,
-    /// Whether the twin is the node.
-    taken: bool,
-    /// The twin's disk as its process found it.
-    disk: Option<HostDisk>,
+    /// Which of the two is the node.
+    is_node: usize,
+    /// The disk of the other one as its process found it, until that process is the node.
+    found: Option<HostDisk>,
 }
 
 /// Who speaks.
@@ -33,62 +33,91 @@ pub enum Voice {
     Node(NodeId),
     /// Not the node, though it has its id.
     Other,
-    /// The twin, which is the node from now on. Its disk as it found it.
-    TakesOver(NodeId, Option<HostDisk>),
-}
-
-/// What a start means for the identity of a host's node.
-pub enum Starts {
-    /// Nothing.
-    AsEver,
-    /// The twin's process starts: not the node yet.
-    Twin,
-    /// The original is the node again, with its own disk.
-    Again,
+    /// Who was not the node is it from now on, with the disk that its process found.
+    TakesOver(NodeId, HostDisk),
 }
 
 impl Twins {
     /// A host has a twin now.
     pub fn add(&mut self, twin: u32, original: &str, twin_name: String, node: NodeId) {
         if !self.0.iter().any(|pair| pair.twin == twin) {
-            let original = original.to_owned();
-            self.0.push(Pair { original, twin, twin_name, node, taken: false, disk: None });
+            self.0.push(Pair { hosts: [original.to_owned(), twin_name], twin, node, is_node: 0, found: None });
         }
+    }
+
+    fn pair(&mut self, host: &str) -> Option<(&mut Pair, usize)> {
+        self.0.iter_mut().find_map(|pair| {
+            let which = pair.hosts.iter().position(|name| name == host)?;
+            Some((pair, which))
+        })
     }
 
     /// Whether the host is one of two under an id.
     pub fn has(&self, host: &str) -> bool {
-        self.0.iter().any(|pair| pair.original == host || pair.twin_name == host)
+        self.0.iter().any(|pair| pair.hosts.iter().any(|name| name == host))
     }
 
     /// Who says this.
     pub fn voice(&mut self, host: &Arc<str>, node: NodeId, what: &Observation) -> Voice {
-        for pair in &mut self.0 {
-            if *pair.twin_name == **host {
-                if !pair.taken && matches!(what, Observation::LogOpened { .. }) {
-                    pair.taken = true;
-                    return Voice::TakesOver(pair.node, pair.disk.take());
-                }
-                return if pair.taken { Voice::Node(pair.node) } else { Voice::Other };
-            }
-            if *pair.original == **host {
-                return if pair.taken { Voice::Other } else { Voice::Node(node) };
-            }
+        let Some((pair, which)) = self.pair(host) else { return Voice::Node(node) };
+        if which == pair.is_node {
+            return Voice::Node(pair.node);
         }
-        Voice::Node(node)
+        let registered = matches!(what, Observation::LogOpened { .. } | Observation::BrokerRunning { .. });
+        match pair.found.take_if(|_| registered) {
+            Some(disk) => {
+                pair.is_node = which;
+                Voice::TakesOver(pair.node, disk)
+            }
+            None => Voice::Other,
+        }
     }
 
-    /// A process is about to start on this disk.
-    pub fn starts(&mut self, disk: &HostDisk) -> Starts {
-        for pair in &mut self.0 {
-            if *pair.twin_name == *disk.host {
-                pair.disk = Some(HostDisk { node: pair.node, ..disk.clone() });
-                return Starts::Twin;
-            }
-            if *pair.original == *disk.host && std::mem::take(&mut pair.taken) {
-                return Starts::Again;
-            }
+    /// A process is about to start on this disk; whether it is the node's.
+    pub fn starts(&mut self, disk: &HostDisk) -> bool {
+        let Some((pair, which)) = self.pair(&disk.host) else { return true };
+        if which != pair.is_node {
+            pair.found = Some(HostDisk { node: pair.node, ..disk.clone() });
         }
-        Starts::AsEver
+        which == pair.is_node
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::BrokerEpoch;
+
+    use super::*;
+
+    const SERVES: Observation = Observation::BrokerRunning { epoch: BrokerEpoch(7) };
+
+    fn disk(host: &str) -> HostDisk {
+        HostDisk { host: host.into(), node: NodeId(3), files: std::collections::BTreeMap::new(), damage: Vec::new() }
+    }
+
+    fn says(twins: &mut Twins, host: &str, what: &Observation) -> &'static str {
+        match twins.voice(&host.into(), NodeId::NONE, what) {
+            Voice::Node(NodeId(3)) => "node",
+            Voice::TakesOver(NodeId(3), _) => "takes over",
+            Voice::Other => "other",
+            Voice::Node(_) | Voice::TakesOver(..) => "somebody else",
+        }
+    }
+
+    #[test]
+    fn the_id_is_whose_process_registered_last_and_a_start_alone_changes_nothing() {
+        let mut twins = Twins::default();
+        twins.add(9, "b3", "b3-twin".to_owned(), NodeId(3));
+        assert!(!twins.starts(&disk("b3-twin")));
+        assert_eq!(says(&mut twins, "b3-twin", &Observation::ProcessStarted), "other");
+        assert_eq!(says(&mut twins, "b3", &SERVES), "node");
+        assert_eq!(says(&mut twins, "b3-twin", &SERVES), "takes over");
+        assert_eq!(says(&mut twins, "b3", &SERVES), "other", "it was not started since: it cannot have registered");
+        assert!(!twins.starts(&disk("b3")), "the twin lives, and the original asks in vain");
+        assert_eq!(says(&mut twins, "b3", &Observation::ProcessStarted), "other");
+        assert_eq!(says(&mut twins, "b3-twin", &SERVES), "node");
+        assert_eq!(says(&mut twins, "b3", &SERVES), "takes over", "now it was let in");
+        assert_eq!(says(&mut twins, "b3-twin", &Observation::ProcessStarted), "other");
+        assert_eq!(says(&mut twins, "b1", &SERVES), "somebody else");
     }
 }

@@ -18,7 +18,7 @@ use crate::scenario::{Reach, ReachKind};
 
 use super::budget::Budget;
 use super::cluster::twin_of;
-use super::twins::{Starts, Twins, Voice};
+use super::twins::{Twins, Voice};
 
 /// A partition as the controller committed it last.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -79,8 +79,6 @@ pub struct Watch {
     /// When each broker last began to serve, and each node of the quorum to follow a leader or to lead.
     serves: BTreeMap<(NodeId, bool), u64>,
     twins: Twins,
-    /// The last event's number and time.
-    last: (u64, u64),
     /// Offset of the last record of a broker that was told.
     brokers_told: Offset,
     /// Quorum elections: one entry for each new leader, ns.
@@ -139,7 +137,6 @@ impl Watch {
             unfenced: BTreeMap::new(),
             serves: BTreeMap::new(),
             twins: Twins::default(),
-            last: (0, 0),
             brokers_told: Offset::NONE,
             elections: Vec::new(),
             candidacies: Vec::new(),
@@ -189,10 +186,8 @@ impl Watch {
 
     /// A process is about to start.
     pub fn before_start(&mut self, disk: &HostDisk) {
-        match self.twins.starts(disk) {
-            Starts::AsEver => {}
-            Starts::Twin => return,
-            Starts::Again => self.disk_replaced(Arc::clone(&disk.host), disk.node),
+        if !self.twins.starts(disk) {
+            return;
         }
         self.checkers.iter_mut().for_each(|checker| checker.before_start(disk));
     }
@@ -225,11 +220,18 @@ impl Watch {
         since && (!broker || self.unfenced.get(&node).copied().unwrap_or(false))
     }
 
-    /// The node's disk is another one from now on, though none was replaced: another process is the node.
-    fn disk_replaced(&mut self, host: Arc<str>, node: NodeId) {
-        let (id, at_ns) = self.last;
-        let replaced = Stamped { id, at_ns, host, node, cause: 0, what: Observation::DiskReplaced };
-        self.checkers.iter_mut().for_each(|checker| checker.observe(&replaced));
+    /// Another process is the node from now on: as if the one before had ended, and this one had started on another disk.
+    fn takes_over(&mut self, first: &Stamped, disk: &HostDisk) {
+        let ended = Observation::ProcessEnded { how: ProcessEnd::Killed, why: String::new() };
+        self.tell(&Stamped { what: ended, ..first.clone() });
+        self.tell(&Stamped { what: Observation::DiskReplaced, ..first.clone() });
+        self.checkers.iter_mut().for_each(|checker| checker.before_start(disk));
+        self.tell(&Stamped { what: Observation::ProcessStarted, ..first.clone() });
+    }
+
+    fn tell(&mut self, event: &Stamped) {
+        self.budget.observe(event);
+        self.checkers.iter_mut().for_each(|checker| checker.observe(event));
     }
 
     /// Whether a node has the role of a broker.
@@ -251,7 +253,6 @@ impl Watch {
         };
         let Cause(cause) = event.cause;
         let mut stamped = Stamped { id: event.id, at_ns: event.at.0, host, node, cause, what: event.what.clone() };
-        self.last = (stamped.id, stamped.at_ns);
         let is_node = match self.twins.voice(&stamped.host, node, &stamped.what) {
             Voice::Node(node) => {
                 stamped.node = node;
@@ -259,8 +260,7 @@ impl Watch {
             }
             Voice::TakesOver(node, disk) => {
                 stamped.node = node;
-                self.disk_replaced(Arc::clone(&stamped.host), node);
-                disk.iter().for_each(|disk| self.checkers.iter_mut().for_each(|checker| checker.before_start(disk)));
+                self.takes_over(&stamped, &disk);
                 true
             }
             Voice::Other => {
