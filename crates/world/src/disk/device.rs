@@ -100,6 +100,15 @@ impl Device {
         if self.used() + more <= capacity {
             return Ok(());
         }
+        // Files that are gone but for the journal hold their room until it is committed. That is done before anybody is told
+        // that there is none, as ext4 does (`ext4_should_retry_alloc`).
+        if self.troubles.lies().is_none() && self.troubles.lost_names().is_none() {
+            let kept = self.names.settle();
+            self.forget(kept);
+            if self.used() + more <= capacity {
+                return Ok(());
+            }
+        }
         self.hits.extend(full.filter(|(_, full)| *full == capacity).map(|(fault, _)| fault));
         Err(io::Error::from_raw_os_error(ENOSPC))
     }

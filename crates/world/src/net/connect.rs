@@ -41,6 +41,8 @@ pub(crate) struct Attempt {
     port: u16,
     /// SYNs sent again.
     tries: u32,
+    /// When the first SYN left.
+    began: u64,
     /// When the last SYN left.
     depart: u64,
     waker: Option<Waker>,
@@ -112,6 +114,7 @@ pub(crate) fn connect(process: &Process, to: &Address) -> BoxFuture<io::Result<C
             to: target,
             port: to.port,
             tries: 0,
+            began: inner.now,
             depart: inner.now,
             waker: None,
             result: None,
@@ -208,7 +211,7 @@ impl Inner {
         }
         let outcome = match self.host_mut(to).net.listeners.get_mut(&port) {
             None => ConnectOutcome::Refused,
-            Some(listening) if listening.half_open + listening.queue.len() >= backlog => {
+            Some(listening) if listening.half_open + listening.queue.len() > backlog => {
                 self.syn_unanswered(id);
                 return;
             }
@@ -225,10 +228,12 @@ impl Inner {
     fn syn_unanswered(&mut self, id: AttemptId) {
         let tcp = self.net.tcp;
         let Some(attempt) = self.net.attempts.get_mut(&id.0) else { return };
-        let wait = nanos(tcp.syn_rto) << attempt.tries.min(30);
+        let wait = nanos(tcp.syn_rto) << attempt.tries.saturating_sub(tcp.syn_linear).min(30);
         let next = attempt.depart + wait;
         let (from, to) = (attempt.from, attempt.to);
-        if attempt.tries >= tcp.syn_retries {
+        // Both as Linux has it: so many tries, or so long as they would take with back-off from the first on.
+        let patience = nanos(tcp.syn_rto).saturating_mul((2 << tcp.syn_retries.min(30)) - 1);
+        if attempt.tries >= tcp.syn_linear + tcp.syn_retries || next - attempt.began >= patience {
             self.heap.push(next, Scheduled::Answer(id, ConnectOutcome::TimedOut));
             return;
         }

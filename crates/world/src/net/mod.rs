@@ -37,11 +37,13 @@ pub struct TcpProfile {
     pub rto_max: Duration,
     /// After so many retransmissions the connection is given up (`tcp_retries2`).
     pub retries: u32,
-    /// The first SYN is sent again after this; doubles (RFC 6298).
+    /// A SYN is sent again after this (RFC 6298).
     pub syn_rto: Duration,
-    /// So many SYNs are sent again (`tcp_syn_retries`).
+    /// So many times at that interval (`tcp_syn_linear_timeouts`, Linux 6.5 and later; 0 before) ..
+    pub syn_linear: u32,
+    /// .. and then so many times more, the interval doubling (`tcp_syn_retries`).
     pub syn_retries: u32,
-    /// Connections that may wait to be accepted.
+    /// Connections that may wait to be accepted, but for one (listen(2); Linux takes one more than it was told).
     pub backlog: usize,
 }
 
@@ -53,6 +55,7 @@ impl Default for TcpProfile {
             rto_max: Duration::from_secs(120),
             retries: 15,
             syn_rto: Duration::from_secs(1),
+            syn_linear: 4,
             syn_retries: 6,
             backlog: 1024,
         }
