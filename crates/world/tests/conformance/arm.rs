@@ -18,6 +18,8 @@ pub struct Arm {
     pub b_host: &'static str,
     /// In the world, the world.
     pub world: Option<World>,
+    /// On the operating system, the directory of all disks.
+    pub root: std::path::PathBuf,
 }
 
 impl Arm {
@@ -52,8 +54,9 @@ impl Arm {
 
 pub fn on_the_os<F: Future<Output = ()> + Send + 'static>(body: impl FnOnce(Arm) -> F) {
     let root = tempfile::tempdir().expect("a temporary directory");
+    let path = root.path().to_owned();
     os::run(root.path(), Some(1), |env| async move {
-        let arm = Arm { a: env.clone(), b: env.clone(), b_host: "127.0.0.1", world: None };
+        let arm = Arm { a: env.clone(), b: env.clone(), b_host: "127.0.0.1", world: None, root: path };
         let body = env.spawn("body", body(arm));
         let outcome = env.timeout(Duration::from_secs(60), body.join()).await.expect("an end within a minute");
         outcome.expect("the body ends well");
@@ -63,7 +66,7 @@ pub fn on_the_os<F: Future<Output = ()> + Send + 'static>(body: impl FnOnce(Arm)
 pub fn in_the_world<F: Future<Output = ()> + Send + 'static>(body: impl FnOnce(Arm) -> F) {
     World::run(1, |world| async move {
         let (a, b) = (world.add_host("a"), world.add_host("b"));
-        let arm = Arm { a: world.start(a), b: world.start(b), b_host: "b", world: Some(world.clone()) };
+        let arm = Arm { a: world.start(a), b: world.start(b), b_host: "b", world: Some(world.clone()), root: "".into() };
         let body = arm.a.clone().spawn("body", body(arm));
         if body.join().await.is_none() {
             match world.ended(a).await {
