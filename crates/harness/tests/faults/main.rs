@@ -4,6 +4,8 @@
 //! that all promises held. What a fault does to a single stream, file or clock is tested in `world`.
 #![cfg(madsim)]
 
+mod clock;
 mod disk;
+mod network;
 mod process;
 mod support;
