@@ -9,7 +9,11 @@ fn lost_flights_cost_a_retransmission_time_out_and_no_record() {
     let run = small(&[r#"at = "storm", loss = "b1 | {b2, b3}", share = "5%", for = "4s""#], &[], 5, 1);
     assert!(run.hits("loss") > 10, "{}", run.hits("loss"));
     assert!(run.slowest_ms("calm") < 100, "{} ms", run.slowest_ms("calm"));
-    assert!(run.slowest_ms("storm") >= 200, "{} ms: no acknowledgement waited for a retransmission", run.slowest_ms("storm"));
+    assert!(
+        run.slowest_ms("storm") >= 200,
+        "{} ms: no acknowledgement waited for a retransmission",
+        run.slowest_ms("storm")
+    );
     assert!(run.slowest_ms("after") < 100, "{} ms", run.slowest_ms("after"));
     assert_eq!(run.errors("storm"), 0);
 }
@@ -63,7 +67,12 @@ fn a_leader_that_refuses_connections_serves_whom_it_knows_and_nobody_else() {
 
 #[test]
 fn a_swizzled_cluster_loses_its_quorum_and_finds_it_again() {
-    let run = small(&[r#"at = "storm", swizzle = ["b1", "b2", "b3"], for = "8s""#], &["quorum_check_quorum", "controller_changed"], 12, 6);
+    let run = small(
+        &[r#"at = "storm", swizzle = ["b1", "b2", "b3"], for = "8s""#],
+        &["quorum_check_quorum", "controller_changed"],
+        12,
+        6,
+    );
     assert!(run.hits("swizzle") > 0);
     assert!(run.unavailable_ms("swizzle") >= 1_000, "{} ms", run.unavailable_ms("swizzle"));
 }
@@ -73,7 +82,8 @@ fn a_leader_that_hangs_keeps_its_partition_and_serves_nobody() {
     let run = small(&[r#"at = "storm", hang = "leader(orders/0)", for = "4s""#], &[], 6, 7);
     assert!(run.hits("hang") > 0);
     assert!(run.unavailable_ms("hang") >= 3_500, "{} ms", run.unavailable_ms("hang"));
-    let leaders = small(&[r#"at = "storm", pause = "leader(orders/0)", for = "4s""#], &["leader_changed(orders/0)"], 6, 7);
+    let leaders =
+        small(&[r#"at = "storm", pause = "leader(orders/0)", for = "4s""#], &["leader_changed(orders/0)"], 6, 7);
     assert!(
         leaders.unavailable_ms("pause") < run.unavailable_ms("hang"),
         "a paused leader is deposed, one that hangs is not: {} ms, {} ms",

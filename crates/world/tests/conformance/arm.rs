@@ -66,7 +66,8 @@ pub fn on_the_os<F: Future<Output = ()> + Send + 'static>(body: impl FnOnce(Arm)
 pub fn in_the_world<F: Future<Output = ()> + Send + 'static>(body: impl FnOnce(Arm) -> F) {
     World::run(1, |world| async move {
         let (a, b) = (world.add_host("a"), world.add_host("b"));
-        let arm = Arm { a: world.start(a), b: world.start(b), b_host: "b", world: Some(world.clone()), root: "".into() };
+        let arm =
+            Arm { a: world.start(a), b: world.start(b), b_host: "b", world: Some(world.clone()), root: "".into() };
         let body = arm.a.clone().spawn("body", body(arm));
         if body.join().await.is_none() {
             match world.ended(a).await {
