@@ -3,8 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use protocol::NodeId;
 use world::World;
 
+use crate::checker::Setup;
 use crate::report::Bound;
 use crate::scenario::{Scenario, Work};
 
@@ -19,16 +21,24 @@ pub(super) async fn replace_disks(
     world: &World,
     watch: &Arc<Mutex<Watch>>,
     driver: &mut timeline::Driver<'_>,
+    setup: &Setup,
     bound: &Bound,
 ) {
     let lock = || watch.lock().unwrap_or_else(PoisonError::into_inner);
     let rotten = lock().budget.rotten();
     let due = world.now().0 + (1 + rotten.len() as u64) * bound.total_ns;
     let mut left = rotten;
+    let several = setup.voters() > 1;
     while !left.is_empty() && world.now().0 < due {
         let now = world.now().0;
         let next = left.iter().position(|node| lock().budget.may_replace(now, *node));
+        // The others must not believe that a node leads which has forgotten it.
+        let leads = |node: NodeId| lock().controller.is_some_and(|(_, leader)| leader == node);
         match next {
+            Some(index) if several && leads(left[index]) => {
+                driver.take_down(&host_of(left[index]));
+                driver.wait_until(now + SECOND / 10).await;
+            }
             Some(index) => driver.replace_disk(&host_of(left.remove(index))),
             None => driver.wait_until(now + SECOND / 10).await,
         }

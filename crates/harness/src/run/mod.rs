@@ -210,7 +210,7 @@ async fn live(
     driver.heal_all().await;
     let bound = timers::progress_bound(scenario);
     if core.is_some() {
-        ending::replace_disks(&world, &watch, &mut driver, &bound).await;
+        ending::replace_disks(&world, &watch, &mut driver, &setup, &bound).await;
     }
     let healed_ns = world.now().0;
     ending::settle(&world, scenario, &mut driver, &recorder, healed_ns, &bound).await;

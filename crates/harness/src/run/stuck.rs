@@ -171,13 +171,14 @@ pub(super) fn at_the_end(
     up: &BTreeSet<String>,
     read_back: &ReadBack,
 ) -> Vec<Stuck> {
+    let spoilt = &watch.given_up_by_disk;
     let all: BTreeSet<String> = setup.nodes.iter().map(|node| node.host.to_string()).collect();
     let scene = Scene { scenario, setup, watch, within: &all, up };
     let is_well = |partition: &TopicPartition| {
-        let whole = watch
-            .partitions
-            .get(partition)
-            .is_some_and(|state| !state.leader.is_none() && state.isr.len() == state.replicas.len());
+        let whole = watch.partitions.get(partition).is_some_and(|state| {
+            let back = |id: &NodeId| state.isr.contains(id) || spoilt.contains(id);
+            !state.leader.is_none() && state.replicas.iter().all(back)
+        });
         whole && read_back.partitions.get(partition).is_some_and(|read| read.incomplete.is_none())
     };
     setup.partitions().filter(|it| !is_well(it)).map(|it| scene.classify(Place::End, &it)).collect()

@@ -113,12 +113,24 @@ impl Driver<'_> {
             1 => ("pause", Fault::from(ProcessFault::Pause(id))),
             _ => ("kill", Fault::from(ProcessFault::Kill(id))),
         };
-        let impact = Impact { away: BTreeSet::<NodeId>::from([node]), ..Impact::default() };
+        self.hold(host, node, now, "frozen", fault);
+        how
+    }
+
+    /// A node goes down before its disk is replaced.
+    pub fn take_down(&mut self, host: &str) {
+        if let Some(id) = self.cluster.id(host).filter(|_| self.cluster.is_up(host)) {
+            let now = self.world.now().0;
+            self.hold(host, node_id(host), now, "replaced", Fault::from(ProcessFault::Kill(id)));
+        }
+    }
+
+    fn hold(&mut self, host: &str, node: NodeId, now: u64, label: &str, fault: Fault) {
+        let impact = Impact { away: BTreeSet::from([node]), ..Impact::default() };
         let key = FROM + self.frozen.len();
         self.with_watch(|watch| watch.budget.begin(now, key, &impact));
-        let id = self.world.apply_as("frozen".to_owned(), fault);
+        let id = self.world.apply_as(label.to_owned(), fault);
         self.frozen.push((host.to_owned(), Some(id)));
-        how
     }
 
     /// Somebody looks after a wall clock that was set wrong.
