@@ -18,7 +18,7 @@ with_a_peer! {
         peer.kill();
         assert_eq!(read_to_end(&mut one.reader).await, b"", "its machine says FIN for it");
         peer.ended().await;
-        let error = peer.env.connect(peer.address.clone()).await.err().expect("nobody listens any more");
+        let error = peer.env.connect(peer.address.clone()).await.expect_err("nobody listens any more");
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     }
 
