@@ -12,7 +12,7 @@ mod probes;
 use std::sync::{Mutex, PoisonError};
 
 pub use disorder::disorder;
-pub use probes::{PROBES, Probe, count, index_of, never_reached, reached, times};
+pub use probes::{PROBES, Probe, count, index_of, never_reached, reached, same, times};
 
 /// A historical bug that can be planted. `bugs.md` and the list in `simctl run --help` have the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -134,7 +134,9 @@ pub const fn index_of(name: &str) -> usize {
     panic!("no such probe: give it a row in `probe::PROBES`")
 }
 
-const fn same(a: &str, b: &str) -> bool {
+/// Whether two names are the same: for tables whose names are looked up while compiling.
+#[must_use]
+pub const fn same(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     if a.len() != b.len() {
         return false;

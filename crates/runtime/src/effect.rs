@@ -70,7 +70,7 @@ impl EffectPoint {
     pub const fn find(name: &str) -> Option<Self> {
         let mut row = 0;
         while row < EFFECTS.len() {
-            if same(EFFECTS[row].name, name) {
+            if probe::same(EFFECTS[row].name, name) {
                 return Some(Self(row as u16));
             }
             row += 1;
@@ -98,21 +98,6 @@ pub enum Side {
     Before,
     /// It is carried out (if it is awaited: it is done), and the next one is not.
     After,
-}
-
-const fn same(a: &str, b: &str) -> bool {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    if a.len() != b.len() {
-        return false;
-    }
-    let mut at = 0;
-    while at < a.len() {
-        if a[at] != b[at] {
-            return false;
-        }
-        at += 1;
-    }
-    true
 }
 
 /// The [`EffectPoint`](crate::EffectPoint) of a name: `effect!("quorum.persist")`. Unknown names do not compile.
