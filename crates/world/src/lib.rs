@@ -56,7 +56,7 @@ pub use crate::{
     },
     inner::{Counters, End, HostId, Stop},
     net::{LinkProfile, TcpProfile},
-    streams::stream,
+    streams::{below, stream},
     time::Time,
     trace::{CHECKPOINT_EVERY, Checkpoint, Recorded, TraceHash},
     world::{Config, Stalled, World},

@@ -24,8 +24,13 @@ pub fn stream(seed: u64, name: &str) -> ChaCha8Rng {
 }
 
 /// A number below `n`, from one draw (multiply and shift: the bias is below 2^-64 · n).
-pub(crate) fn below(rng: &mut ChaCha8Rng, n: u64) -> u64 {
+pub fn below(rng: &mut ChaCha8Rng, n: u64) -> u64 {
     ((u128::from(rng.next_u64()) * u128::from(n)) >> 64) as u64
+}
+
+/// Whether something with a chance of `share` parts per million happens.
+pub(crate) fn strikes(rng: &mut ChaCha8Rng, share: u32) -> bool {
+    below(rng, 1_000_000) < u64::from(share)
 }
 
 /// FNV-1a with a finalizer. Pinned: changing it changes what every seed means.

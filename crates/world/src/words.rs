@@ -3,7 +3,7 @@
 use crate::inner::Kind;
 
 /// By [`Kind`].
-const EVENTS: [&str; 19] = [
+const EVENTS: [&str; 20] = [
     "",
     "a timer ends",
     "data arrives",
@@ -23,6 +23,7 @@ const EVENTS: [&str; 19] = [
     "a fault begins",
     "a fault is healed",
     "power is lost",
+    "disks are replaced",
 ];
 
 /// By the code of a disk operation in the trace.
@@ -69,6 +70,7 @@ mod tests {
     #[test]
     fn the_last_kind_and_the_last_operation_have_their_words() {
         assert_eq!(words(Kind::PowerLoss as u8, 0), "power is lost");
+        assert_eq!(words(Kind::Wiped as u8, 0), "disks are replaced");
         assert_eq!(words(Kind::Disk as u8, (13 << 32) | 7), "a disk operation is done: sync directory, 7 bytes");
         assert_eq!(words(Kind::Observed as u8, 3), "");
     }

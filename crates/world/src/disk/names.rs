@@ -222,12 +222,8 @@ impl Names {
         while let Some(number) = reached.pop_last() {
             let dirs: Vec<String> = self.pending[&number].dirs().map(str::to_owned).collect();
             for dir in dirs {
-                let Some(changes) = self.unsealed.get_mut(&dir) else { continue };
-                changes.remove(&number);
-                reached.extend(changes.range(..number));
-                if changes.is_empty() {
-                    self.unsealed.remove(&dir);
-                }
+                reached.extend(self.unsealed.get(&dir).into_iter().flat_map(|changes| changes.range(..number)));
+                self.no_longer_unsealed(&dir, number);
             }
             self.pending.get_mut(&number).expect("it is not durable").ticket = Some(ticket);
             self.sealed.entry(ticket).or_default().push(number);
@@ -268,19 +264,19 @@ impl Names {
                         numbers.retain(|sealed| *sealed != number);
                     }
                 }
-                None => {
-                    for dir in change.dirs() {
-                        if let Some(changes) = self.unsealed.get_mut(dir) {
-                            changes.remove(&number);
-                            if changes.is_empty() {
-                                self.unsealed.remove(dir);
-                            }
-                        }
-                    }
-                }
+                None => change.dirs().for_each(|dir| self.no_longer_unsealed(dir, number)),
             }
         }
         files
+    }
+
+    fn no_longer_unsealed(&mut self, dir: &str, number: u64) {
+        if let Some(changes) = self.unsealed.get_mut(dir) {
+            changes.remove(&number);
+            if changes.is_empty() {
+                self.unsealed.remove(dir);
+            }
+        }
     }
 
     fn forget_pending(&mut self) -> BTreeMap<u64, Change> {

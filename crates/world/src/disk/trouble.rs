@@ -11,13 +11,10 @@ use runtime::DiskOutput;
 use crate::disk::Device;
 use crate::disk::device::Cost;
 use crate::fault::FaultId;
-use crate::streams::below;
+use crate::streams::{below, strikes};
 
 /// What a drive writes whole, and what rots or goes astray, in bytes.
 pub(crate) const SECTOR: u64 = 512;
-
-/// One million: the whole, in parts per million.
-pub(crate) const MILLION: u64 = 1_000_000;
 
 /// Which of the operations that a fault concerns it hits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,7 +62,7 @@ impl Trouble {
     fn hits(&mut self, which: Which) -> bool {
         self.seen += 1;
         match which {
-            Which::Share(ppm) => below(&mut self.rng, MILLION) < u64::from(ppm),
+            Which::Share(ppm) => strikes(&mut self.rng, ppm),
             Which::Nth(nth) => self.seen == nth,
         }
     }
@@ -202,17 +199,10 @@ impl Device {
     fn astray(&mut self, fault: FaultId, id: u64, at: u64, data: Chunks, (from, to): (u64, u64), place: u64) {
         let sector = data.slice((from - at) as usize, (to - at) as usize);
         let file = self.file(id);
-        let before = file.read(from, to - from);
-        let before_end = from + before.len() as u64;
+        let before = file.content.copy(from, to);
         file.write(at, data);
         file.content.cut(from, to);
-        let mut put = from;
-        for piece in before.into_list() {
-            let len = piece.len() as u64;
-            file.content.write(put, piece);
-            put += len;
-        }
-        debug_assert!(put == before_end, "what was there is put back");
+        file.content.overlay(before);
         file.damaged(from, to, "misdirected_write");
         // By name, not by number: which files there are is the same in every run of a seed.
         let places: Vec<(u64, u64)> = self
@@ -257,7 +247,7 @@ impl Device {
             let file = self.file(id);
             for sector in 0..file.len.div_ceil(SECTOR) {
                 let (from, to) = (sector * SECTOR, ((sector + 1) * SECTOR).min(file.len));
-                if below(rng, MILLION) >= u64::from(share) || file.is_dirty(from, to) {
+                if !strikes(rng, share) || file.is_dirty(from, to) {
                     continue;
                 }
                 let at = from + below(rng, to - from);

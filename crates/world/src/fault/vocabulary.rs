@@ -5,7 +5,7 @@
 pub struct Word {
     /// The word in a scenario.
     pub word: &'static str,
-    /// The issue that brings it; `A` is here.
+    /// The issue that brings it; `A` and `B` are here.
     pub issue: &'static str,
 }
 
@@ -13,7 +13,7 @@ const fn word(word: &'static str, issue: &'static str) -> Word {
     Word { word, issue }
 }
 
-/// Every word of the table, in its order. Those of issue `A` are the variants of [`super::Fault`].
+/// Every word of the table, in its order. Those of the issues `A` and `B` are the variants of [`super::Fault`].
 pub const VOCABULARY: &[Word] = &[
     word("cut", "A"),
     word("isolate", "A"),

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::fault::FaultId;
 use crate::inner::{HostId, HostState};
-use crate::streams::{Streams, below};
+use crate::streams::{Streams, below, strikes};
 use crate::time::nanos;
 
 /// How fast a link is, one way.
@@ -63,7 +63,7 @@ impl Chance {
     pub fn draw(&mut self) -> Option<(FaultId, u64)> {
         let mut struck = None;
         for strike in &self.faults {
-            let hits = below(&mut self.rng, 1_000_000) < u64::from(strike.share);
+            let hits = strikes(&mut self.rng, strike.share);
             if hits && struck.is_none() {
                 struck = Some((strike.fault, strike.by));
             }
