@@ -10,6 +10,17 @@ use crate::cli::CheckArguments;
 use crate::load::load;
 use crate::terminal::Terminal;
 
+/// Chooses the planted bug, if there is to be one; `false` if this build has none of that name, which is told.
+pub fn plant(name: Option<&str>, terminal: &mut Terminal) -> bool {
+    match name.map_or(Ok(()), probe::plant) {
+        Ok(()) => true,
+        Err(why) => {
+            terminal.error(&format!("error: {why}"));
+            false
+        }
+    }
+}
+
 /// Reads every file; tells all problems of all of them. `None` if one is bad.
 pub fn read_all(files: &[PathBuf], sets: &[String], terminal: &mut Terminal) -> Option<Vec<Reading>> {
     let mut readings = Vec::new();

@@ -10,7 +10,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use harness::report::Verdict;
+use harness::report::{Verdict, command_options, shell_word};
 
 use crate::cli::RunArguments;
 use crate::interrupt;
@@ -88,14 +88,8 @@ impl Ask {
 
     /// What a user types to repeat it, for a run that could not say so itself.
     pub fn command(&self) -> String {
-        let mut command = format!("simctl run {} --seed {}", self.file.display(), self.seed);
-        for set in &self.sets {
-            command.push_str(&format!(" --set '{set}'"));
-        }
-        if let Some(plant) = &self.plant {
-            command.push_str(&format!(" --plant {plant}"));
-        }
-        command
+        let file = shell_word(&self.file.display().to_string());
+        format!("simctl run {file} --seed {}{}", self.seed, command_options(&self.sets, self.plant.as_deref()))
     }
 
     fn process(&self, program: &Path) -> Command {

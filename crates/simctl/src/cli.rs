@@ -68,13 +68,13 @@ fn seeds(text: &str) -> Result<Seeds, String> {
 }
 
 /// A share in millionths: `5%` or `0.05`.
-fn share(text: &str) -> Result<u64, String> {
+fn share(text: &str) -> Result<u32, String> {
     let (number, scale) = match text.trim().strip_suffix('%') {
         Some(number) => (number.trim(), 10_000.0),
         None => (text.trim(), 1_000_000.0),
     };
     match number.parse::<f64>() {
-        Ok(value) if (0.0..=1_000_000.0).contains(&(value * scale)) => Ok((value * scale).round() as u64),
+        Ok(value) if (0.0..=1_000_000.0).contains(&(value * scale)) => Ok((value * scale).round() as u32),
         _ => Err("a share is from 0% to 100%, like 5%".to_owned()),
     }
 }
@@ -212,7 +212,7 @@ pub struct SweepArguments {
     pub max_fail: AtMost,
     /// The share of the seeds that runs twice, to compare traces
     #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0%")]
-    pub double_run: u64,
+    pub double_run: u32,
     /// Put a historical bug in; `simctl list --plants` names them
     #[arg(long, value_name = "NAME")]
     pub plant: Option<String>,

@@ -1,9 +1,9 @@
 //! `simctl explain`: what a scenario really says, or the plan that a seed makes of it. Nothing is run.
 
-use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
+use harness::report::{command_options, words_of, wrap};
 use harness::scenario::{Plan, Scenario};
 
 use crate::USAGE;
@@ -53,10 +53,7 @@ pub fn explain(arguments: &ExplainArguments, terminal: &mut Terminal) -> io::Res
 fn head(scenario: &Scenario, plan: &Plan, seed: u64, arguments: &ExplainArguments) -> String {
     let file = arguments.file.display();
     let own = arguments.out.as_ref().map_or("PLAN.toml".to_owned(), |out| out.display().to_string());
-    let mut sets = String::new();
-    for set in &arguments.sets {
-        write!(sets, " --set '{set}'").expect("a String takes everything");
-    }
+    let sets = command_options(&arguments.sets, None);
     let mut text = format!("# The plan of seed {seed}: what `simctl run {file} --seed {seed}{sets}` carries out.\n");
     text.push_str(&format!("# Run it with the same seed and the trace is the same: simctl run {own} --seed {seed}\n"));
     if !scenario.is_drawn() {
@@ -93,18 +90,8 @@ fn head(scenario: &Scenario, plan: &Plan, seed: u64, arguments: &ExplainArgument
 
 /// A list behind its name, in lines of at most 100 columns.
 fn wrapped(name: &str, list: &str) -> String {
-    let mut text = String::new();
-    let mut line = format!("#   {name:<9}");
-    for word in list.split(' ') {
-        if line.len() + 1 + word.len() > 100 {
-            text.push_str(&line);
-            text.push('\n');
-            line = format!("#   {:<9}", "");
-        }
-        line.push(' ');
-        line.push_str(word);
-    }
-    text + &line + "\n"
+    let lines = wrap(&format!("   {name:<9} "), &words_of(list), " ", 99);
+    lines.into_iter().map(|line| format!("#{line}\n")).collect()
 }
 
 /// Writes a plan, but not over the scenario that it is of.

@@ -7,7 +7,7 @@ use harness::report::{Cost, RunResult, Verdict, closing, summary};
 use harness::run::{Options, Outcome, TraceOf};
 use harness::scenario::{Reading, Scenario};
 
-use crate::check::read_all;
+use crate::check::{plant, read_all};
 use crate::child::{self, Ask};
 use crate::cli::{RunArguments, Seeds};
 use crate::divergence::{self, Parting};
@@ -18,10 +18,7 @@ use crate::{USAGE, folder, interrupt, sweep};
 
 /// The command.
 pub fn run(arguments: &RunArguments, terminal: &mut Terminal) -> io::Result<u8> {
-    if let Some(name) = &arguments.plant
-        && let Err(why) = probe::plant(name)
-    {
-        terminal.error(&format!("error: {why}"));
+    if !plant(arguments.plant.as_deref(), terminal) {
         return Ok(USAGE);
     }
     let Some(readings) = read_all(&arguments.files, &arguments.sets, terminal) else { return Ok(USAGE) };

@@ -84,8 +84,12 @@ pub fn trace_line(event: &Stamped) -> String {
     serde_json::to_string(&line).expect("plain data")
 }
 
+fn csv_writer() -> csv::Writer<Vec<u8>> {
+    csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new())
+}
+
 fn csv(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Vec<u8> {
-    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    let mut writer = csv_writer();
     writer.write_record(head).expect("a Vec takes everything");
     for row in rows {
         assert_eq!(row.len(), head.len(), "a row of {head:?}");
@@ -94,8 +98,15 @@ fn csv(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Vec<u8> {
     writer.into_inner().expect("a Vec takes everything")
 }
 
+/// One row of a table (RFC 4180), its end included.
+pub fn csv_line(cells: &[String]) -> String {
+    let mut writer = csv_writer();
+    writer.write_record(cells).expect("a Vec takes everything");
+    String::from_utf8(writer.into_inner().expect("a Vec takes everything")).expect("cells are text")
+}
+
 /// Seconds with nine digits, so that no instant is lost.
-fn s(nanos: u64) -> String {
+pub fn seconds(nanos: u64) -> String {
     format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }
 
@@ -133,7 +144,7 @@ fn timeseries(result: &RunResult) -> Vec<u8> {
         result.measured.bins.iter().map(|bin| {
             let per_s = |number: u64| (number * 4).to_string();
             vec![
-                s(bin.at_ns),
+                seconds(bin.at_ns),
                 bin.phase.clone(),
                 bin.load.clone(),
                 bin.topic.clone(),
@@ -190,8 +201,8 @@ fn phases(result: &RunResult) -> Vec<u8> {
             let mib = if row.seconds() > 0.0 { row.bytes_within as f64 / row.seconds() / 1_048_576.0 } else { 0.0 };
             vec![
                 row.phase.clone(),
-                s(row.start_ns),
-                s(row.end_ns),
+                seconds(row.start_ns),
+                seconds(row.end_ns),
                 row.load.clone(),
                 row.offered.to_string(),
                 row.acked.to_string(),
@@ -238,12 +249,12 @@ fn faults(result: &RunResult) -> Vec<u8> {
                 row.span.label.clone(),
                 row.span.kind.clone(),
                 row.span.what.clone(),
-                s(row.span.start_ns),
-                s(row.span.end_ns),
+                seconds(row.span.start_ns),
+                seconds(row.span.end_ns),
                 row.span.hosts.join(" "),
                 row.partitions_affected.to_string(),
-                s(row.unavailable_ns),
-                row.recover_ns.map_or(String::new(), s),
+                seconds(row.unavailable_ns),
+                row.recover_ns.map_or(String::new(), seconds),
                 format!("{:.2}", row.dip_bp as f64 / 100.0),
                 row.delayed.to_string(),
                 row.errors.to_string(),

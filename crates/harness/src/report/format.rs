@@ -72,6 +72,11 @@ pub(super) fn sparkline(values: &[f64], width: usize) -> String {
         .collect()
 }
 
+/// A text as the words that [`wrap`] takes.
+pub fn words_of(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
 /// Puts words into lines of at most `width` columns, the first behind `head`, the others indented by its width.
 pub fn wrap(head: &str, words: &[String], separator: &str, width: usize) -> Vec<String> {
     let indent = " ".repeat(head.chars().count());

@@ -16,8 +16,8 @@ use crate::checker::{Finding, Judgement, Loss, Stuck};
 use crate::event::{Stamped, StoryLine, is_milestone, partition_of};
 use crate::measure::{Measured, Window};
 
-pub use files::{env_json, files, trace_line};
-pub use format::{bytes, count, duration, rate, wrap};
+pub use files::{csv_line, env_json, files, seconds, trace_line};
+pub use format::{bytes, count, duration, rate, words_of, wrap};
 pub use terminal::{Style, closing, story_time, summary};
 
 /// How a run is judged, worst last but for what only the command line can find.
@@ -368,14 +368,7 @@ impl RunResult {
     /// The command that repeats the run.
     pub fn command(&self) -> String {
         let mut command = format!("simctl run {} --seed {}", shell_word(&self.path), self.seed);
-        for set in &self.sets {
-            command.push_str(" --set ");
-            command.push_str(&shell_word(set));
-        }
-        if let Some(plant) = &self.plant {
-            command.push_str(" --plant ");
-            command.push_str(plant);
-        }
+        command.push_str(&command_options(&self.sets, self.plant.as_deref()));
         command.push_str(" --expect trace:");
         command.push_str(&self.trace_hash[..self.trace_hash.len().min(8)]);
         command
@@ -396,7 +389,14 @@ impl RunResult {
     }
 }
 
-fn shell_word(word: &str) -> String {
+/// `--set` and `--plant` of a command that repeats a run, each behind a blank.
+pub fn command_options(sets: &[String], plant: Option<&str>) -> String {
+    let sets = sets.iter().map(|set| format!(" --set {}", shell_word(set)));
+    sets.chain(plant.map(|plant| format!(" --plant {plant}"))).collect()
+}
+
+/// A word of a command as one types it in a shell.
+pub fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use crate::event::grouped;
 use crate::measure::{FaultRow, Latency, PhaseRow};
 
-use super::format::{bytes, count, duration, rate, sparkline, wrap};
+use super::format::{bytes, count, duration, rate, sparkline, words_of, wrap};
 use super::{CheckOutcome, Cost, RunResult, SloVerdict, Verdict, ViolationRow};
 
 /// How it is shown.
@@ -292,10 +292,6 @@ fn skipped(out: &mut String, result: &RunResult, style: Style) {
 }
 
 const WHAT_WIDTH: usize = 28;
-
-fn words_of(text: &str) -> Vec<String> {
-    text.split(' ').map(str::to_owned).collect()
-}
 
 fn fault_cells(row: &FaultRow) -> Vec<String> {
     let what = if row.span.what.chars().count() > WHAT_WIDTH {

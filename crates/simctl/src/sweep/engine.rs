@@ -105,7 +105,7 @@ impl<'a> Engine<'a> {
             return Ok(Done { job, answer: ask.run(&self.program)?, compared: false, parting: None });
         }
         // No events, but every checkpoint.
-        let answer = Ask { keep: ask.keep, trace: ask.trace.clone(), ..ask.telling(0..0) }.run(&self.program)?;
+        let answer = Ask { window: Some(0..0), ..ask.clone() }.run(&self.program)?;
         let Some(line) = &answer.line else {
             return Ok(Done { job, answer, compared: false, parting: None });
         };

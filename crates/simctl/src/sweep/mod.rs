@@ -13,10 +13,10 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use harness::report::duration;
-use harness::scenario::Reading;
+use harness::report::{command_options, duration, shell_word};
+use harness::scenario::{Reading, units::show_share};
 
-use crate::check::read_all;
+use crate::check::{plant, read_all};
 use crate::child::Ask;
 use crate::cli::{RunArguments, Seeds, SweepArguments};
 use crate::machine::{Stopwatch, children_cpu_s};
@@ -29,10 +29,7 @@ use totals::{Totals, Word};
 
 /// `simctl sweep`.
 pub fn sweep(arguments: &SweepArguments, terminal: &mut Terminal) -> io::Result<u8> {
-    if let Some(name) = &arguments.plant
-        && let Err(why) = probe::plant(name)
-    {
-        terminal.error(&format!("error: {why}"));
+    if !plant(arguments.plant.as_deref(), terminal) {
         return Ok(USAGE);
     }
     let Some(readings) = read_all(&arguments.files, &arguments.sets, terminal) else { return Ok(USAGE) };
@@ -61,14 +58,9 @@ pub fn sweep(arguments: &SweepArguments, terminal: &mut Terminal) -> io::Result<
         limit: Duration::from_nanos(arguments.timeout),
     };
     let mut again = format!("simctl sweep {} --seeds {from}..{to}", files(&arguments.files));
-    for set in &arguments.sets {
-        again.push_str(&format!(" --set '{set}'"));
-    }
-    if let Some(plant) = &arguments.plant {
-        again.push_str(&format!(" --plant {plant}"));
-    }
+    again.push_str(&command_options(&arguments.sets, arguments.plant.as_deref()));
     if arguments.double_run > 0 {
-        again.push_str(&format!(" --double-run {}%", arguments.double_run as f64 / 10_000.0));
+        again.push_str(&format!(" --double-run {}", show_share(arguments.double_run)));
     }
     if !arguments.quiet {
         let what = if readings.len() == 1 {
@@ -78,7 +70,7 @@ pub fn sweep(arguments: &SweepArguments, terminal: &mut Terminal) -> io::Result<
         };
         let twice = match arguments.double_run {
             0 => String::new(),
-            share => format!("  {}% of the seeds twice", share as f64 / 10_000.0),
+            share => format!("  {} of the seeds twice", show_share(share)),
         };
         terminal.say(&format!("sweep {what}  seeds {from}..{to}  {jobs_at_once} at a time{twice}"))?;
     }
@@ -104,12 +96,7 @@ pub fn several(
 ) -> io::Result<u8> {
     let (from, to) = bounds(seeds);
     let mut again = format!("simctl run {} --seed {from}..{to}", files(&arguments.files));
-    for set in &arguments.sets {
-        again.push_str(&format!(" --set '{set}'"));
-    }
-    if let Some(plant) = &arguments.plant {
-        again.push_str(&format!(" --plant {plant}"));
-    }
+    again.push_str(&command_options(&arguments.sets, arguments.plant.as_deref()));
     let plan = Plan {
         names: readings.iter().map(|reading| reading.scenario.name.clone()).collect(),
         seeds: (from, to),
@@ -124,7 +111,7 @@ pub fn several(
 }
 
 fn files(files: &[PathBuf]) -> String {
-    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(" ")
+    files.iter().map(|file| shell_word(&file.display().to_string())).collect::<Vec<_>>().join(" ")
 }
 
 fn bounds(seeds: Seeds) -> (u64, u64) {
@@ -146,7 +133,7 @@ struct Plan {
     seeds: (u64, u64),
     at_once: usize,
     /// The share that runs twice, in millionths.
-    double_run: u64,
+    double_run: u32,
     /// After so many that did not pass no more are begun.
     max_fail: Option<usize>,
     show_passing: bool,
@@ -164,7 +151,8 @@ impl Plan {
             for file in 0..self.names.len() {
                 // Evenly spread, and the same each time.
                 let number = jobs.len() as u64;
-                let twice = (number + 1) * self.double_run / 1_000_000 > number * self.double_run / 1_000_000;
+                let twice_before = |number: u64| number * u64::from(self.double_run) / 1_000_000;
+                let twice = twice_before(number + 1) > twice_before(number);
                 jobs.push(Job { file, seed, twice });
             }
         }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use harness::report::{csv_line, seconds};
 use harness::scenario::FAULT_WORDS;
 
 use super::engine::Done;
@@ -76,9 +77,8 @@ fn head() -> String {
 fn row(done: &Done) -> String {
     let line = done.answer.line.as_ref();
     let word = Word::of(done);
-    let mut cells = vec![done.job.seed.to_string(), word.name().to_owned(), quoted(&signature(done))];
+    let mut cells = vec![done.job.seed.to_string(), word.name().to_owned(), signature(done)];
     let mut cell = |text: Option<String>| cells.push(text.unwrap_or_default());
-    let seconds = |nanos: u64| format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000);
     cell(line.map(|line| line.trace.clone()));
     cell(line.map(|line| seconds(line.virtual_ns)));
     cell(Some(format!("{:.0}", done.answer.wall_s * 1e3)));
@@ -97,7 +97,7 @@ fn row(done: &Done) -> String {
         cell(line.and_then(|line| line.faults.get(word)).map(u64::to_string));
     }
     cell(line.map(|line| line.reached.len().to_string()));
-    cells.join(",") + "\r\n"
+    csv_line(&cells)
 }
 
 /// What runs that failed in the same way have in common.
@@ -112,11 +112,6 @@ pub fn signature(done: &Done) -> String {
         Some(line) => line.signature.clone(),
         None => "no result".to_owned(),
     }
-}
-
-/// As RFC 4180 wants it.
-fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 
 #[cfg(test)]

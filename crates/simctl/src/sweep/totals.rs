@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use harness::report::{Verdict, bytes, count, duration, rate, wrap};
+use harness::report::{bytes, count, duration, rate, words_of, wrap};
 
 use super::engine::Done;
 use super::figures::{Figure, Spread};
@@ -150,7 +150,7 @@ impl Totals {
     /// Takes in a run.
     pub fn add(&mut self, done: &Done) -> Word {
         let word = Word::of(done);
-        let code = if word == Word::Bug { Verdict::Bug.exit_code() } else { word.exit_code() };
+        let code = word.exit_code();
         self.worst = if self.done == 0 { code } else { worse(self.worst, code) };
         self.done += 1;
         self.processes += 1 + usize::from(done.compared);
@@ -177,11 +177,7 @@ impl Totals {
             *began += 1;
             *mattered += usize::from(*hits > 0);
         }
-        for name in &line.reached {
-            if !self.reached.contains(name) {
-                self.reached.insert(name.clone());
-            }
-        }
+        self.reached.extend(line.reached.iter().cloned());
         if let Some(class) = &line.stuck {
             *self.stuck.entry(class.clone()).or_insert(0) += 1;
         }
@@ -326,9 +322,8 @@ impl Totals {
             return;
         }
         // In the vocabulary's order: families stand together.
-        let known = fault_words();
         let (mut fired, mut idle, mut never) = (Vec::new(), Vec::new(), Vec::new());
-        for word in known {
+        for word in fault_words() {
             match self.faults.get(word) {
                 None => never.push(word.to_owned()),
                 Some((began, 0)) => idle.push(format!("{word} {began}")),
@@ -389,10 +384,6 @@ impl Totals {
 const WIDTH: usize = 100;
 /// Branches that are told with their sentence; of more, only the names.
 const SENTENCES: usize = 20;
-
-fn words_of(text: &str) -> Vec<String> {
-    text.split(' ').map(str::to_owned).collect()
-}
 
 /// `42.1s`, `7m12s`, `1h02m`.
 fn clock(seconds: f64) -> String {
