@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::scenario::Scenario;
 
-use super::cluster::{DEVICE, Program, node_id, original_of};
+use super::cluster::{DEVICE, Program, is_broker, node_id, original_of};
 use super::timers;
 
 /// Where brokers listen for clients and for each other.
@@ -76,7 +76,7 @@ pub fn bootstrap(scenario: &Scenario) -> Vec<Address> {
 fn config(scenario: &Scenario, host: &str) -> Result<Config, String> {
     let mut properties = timers::properties(scenario, host);
     let voters: Vec<String> = scenario.cluster.controller_hosts();
-    let (broker, controller) = (host.starts_with('b'), voters.iter().any(|voter| voter == host));
+    let (broker, controller) = (is_broker(host), voters.iter().any(|voter| voter == host));
     let mut listeners = Vec::new();
     let mut roles = Vec::new();
     if broker {

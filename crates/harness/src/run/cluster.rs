@@ -30,13 +30,14 @@ pub fn node_id(host: &str) -> NodeId {
     }
 }
 
-/// The host that has a node id, as people call it: the other way of [`node_id`].
+/// The host of a node id: the other way of [`node_id`].
+pub fn host_of(node: NodeId) -> String {
+    if node.0 > CONTROLLERS_FROM { format!("c{}", node.0 - CONTROLLERS_FROM) } else { format!("b{}", node.0) }
+}
+
+/// The host of a node id, or `nobody`.
 pub fn node_name(node: NodeId) -> String {
-    match node.0 {
-        _ if node.is_none() => "nobody".to_owned(),
-        id if id > CONTROLLERS_FROM => format!("c{}", id - CONTROLLERS_FROM),
-        id => format!("b{id}"),
-    }
+    if node.is_none() { "nobody".to_owned() } else { host_of(node) }
 }
 
 /// Whether a host of the cluster is a broker.
@@ -56,17 +57,12 @@ pub fn original_of(twin: &str) -> Option<&str> {
 
 const TWIN: &str = "-twin";
 
-/// The host of a node id.
-pub fn host_of(node: NodeId) -> String {
-    if node.0 > CONTROLLERS_FROM { format!("c{}", node.0 - CONTROLLERS_FROM) } else { format!("b{}", node.0) }
-}
-
 /// What a scenario builds.
 pub fn setup(scenario: &Scenario) -> Setup {
     let voters = scenario.cluster.controller_hosts();
     let nodes = scenario.cluster.hosts().into_iter().map(|host| NodeInfo {
         id: node_id(&host),
-        broker: host.starts_with('b'),
+        broker: is_broker(&host),
         controller: voters.contains(&host),
         host: host.into(),
     });

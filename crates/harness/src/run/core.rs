@@ -15,7 +15,7 @@ use crate::checker::{CoreEnd, Setup};
 use crate::report::CoreRow;
 use crate::scenario::Scenario;
 
-use super::cluster::host_of;
+use super::cluster::{host_of, is_broker};
 use super::fresh::Fresh;
 use super::record::Recorder;
 use super::stuck::{Place, Scene};
@@ -100,7 +100,7 @@ fn leads_in(watch: &Watch, core: &BTreeSet<NodeId>, partition: &TopicPartition) 
 
 fn is_well(watch: &Watch, core: &BTreeSet<NodeId>, partitions: &[TopicPartition], fresh: &Fresh) -> bool {
     // Controllers that are no brokers are in no list of sessions.
-    let counted_in = core.iter().all(|id| watch.unfenced.get(id).copied().unwrap_or(!watch.is_broker(*id)));
+    let counted_in = core.iter().all(|id| watch.unfenced.get(id).copied().unwrap_or(!is_broker(&host_of(*id))));
     counted_in
         && partitions.iter().all(|partition| leads_in(watch, core, partition) && fresh.is_acknowledged(partition))
 }

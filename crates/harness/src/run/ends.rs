@@ -42,8 +42,8 @@ pub struct Ends {
     epochs: BTreeMap<u32, LeaderEpoch>,
 }
 
-/// A leader's share of a round, with the index of each partition.
-type Share = (NodeId, Vec<(TopicPartition, u32, LeaderEpoch)>);
+/// A leader's share of a round: partitions with their indexes, and the epoch that it is asked in.
+type Share = Vec<(TopicPartition, u32, LeaderEpoch)>;
 
 impl Ends {
     /// A client that asks for these.
@@ -86,14 +86,14 @@ impl Ends {
         for (partition, index) in window {
             match metadata.leader(&partition.topic, partition.partition) {
                 Some((leader, epoch)) => {
-                    shares.entry(leader).or_insert((leader, Vec::new())).1.push((partition, index, epoch));
+                    shares.entry(leader).or_default().push((partition, index, epoch));
                 }
                 None => calm = false,
             }
         }
         let env = self.cluster.env().clone();
         let asked_ns = env.now().mono.0;
-        let answers = join_all(shares.into_values().map(|share| self.ask(share))).await;
+        let answers = join_all(shares.into_iter().map(|(leader, share)| self.ask(leader, share))).await;
         let mut latest = Vec::new();
         for answer in answers {
             let Some((share, response, at_ns)) = answer else {
@@ -124,10 +124,7 @@ impl Ends {
     }
 
     /// Asks a leader; what it was asked and what it said, and when.
-    async fn ask(
-        &self,
-        (leader, share): Share,
-    ) -> Option<(Vec<(TopicPartition, u32, LeaderEpoch)>, ListOffsetsResponse, u64)> {
+    async fn ask(&self, leader: NodeId, share: Share) -> Option<(Share, ListOffsetsResponse, u64)> {
         let channel = self.cluster.channel(leader)?;
         let mut request = ListOffsetsRequest { replica_id: NodeId::NONE.0, ..ListOffsetsRequest::default() };
         for (partition, _, epoch) in &share {

@@ -13,7 +13,7 @@ use client::{
     Acks, Admin, AutoOffsetReset, ClientConfig, Consumer, ConsumerEvent, NewTopic, OffsetSpec, Producer,
     ProducerRecord, SendError, Start, partition_of_key,
 };
-use protocol::{Monotonic, TopicPartition};
+use protocol::{Monotonic, Offset, TopicPartition};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use runtime::{Address, Env};
@@ -201,17 +201,23 @@ pub async fn create_topics(scenario: &Scenario, env: &Env, bootstrap: Vec<Addres
 /// So many partitions are asked for one by one, so that one without a leader hides no other.
 const ASKED_APART: usize = 64;
 
-/// First offsets and ends of all partitions, in two questions; `None` if one is not to be had.
-async fn all_ends(
+/// First offsets and ends of partitions, in two questions about all of them; of one that has no answer there is neither.
+async fn ends(
     admin: &Admin,
     partitions: &[TopicPartition],
     deadline: Monotonic,
-) -> Option<[BTreeMap<TopicPartition, client::OffsetAnswer>; 2]> {
+) -> BTreeMap<TopicPartition, (Offset, Offset)> {
     let ask = async |spec: OffsetSpec| {
         let all: Vec<_> = partitions.iter().map(|partition| (partition.clone(), spec)).collect();
-        admin.cluster().env().timeout_at(deadline, admin.list_offsets(&all)).await.ok()?.ok()
+        let answers = admin.cluster().env().timeout_at(deadline, admin.list_offsets(&all)).await;
+        answers.ok().and_then(Result::ok).unwrap_or_default()
     };
-    Some([ask(OffsetSpec::Earliest).await?, ask(OffsetSpec::Latest).await?])
+    let (starts, ends) = (ask(OffsetSpec::Earliest).await, ask(OffsetSpec::Latest).await);
+    let both = |(partition, start): (TopicPartition, client::OffsetAnswer)| {
+        let end = ends.get(&partition)?.offset;
+        Some((partition, (start.offset, end)))
+    };
+    starts.into_iter().filter_map(both).collect()
 }
 
 /// Reads every partition from its start to its end with a fresh consumer, for at most `patience`.
@@ -226,30 +232,18 @@ pub async fn read_back(
     let mut back = ReadBack::default();
     let deadline = env.now().mono + patience;
     let admin = Admin::new(env, config(scenario, "read-back", bootstrap.clone()));
-    let together = if partitions.len() > ASKED_APART { all_ends(&admin, partitions, deadline).await } else { None };
-    for partition in partitions {
-        let ask = |spec| [(partition.clone(), spec)];
-        let mut ends = Vec::new();
-        if let Some([starts, latest]) = &together {
-            ends.extend(
-                starts.get(partition).zip(latest.get(partition)).into_iter().flat_map(|(a, b)| [a.offset, b.offset]),
-            );
+    let mut known = BTreeMap::new();
+    if partitions.len() > ASKED_APART {
+        known = ends(&admin, partitions, deadline).await;
+    }
+    if known.is_empty() {
+        for partition in partitions {
+            known.extend(ends(&admin, std::slice::from_ref(partition), deadline).await);
         }
-        for spec in [OffsetSpec::Earliest, OffsetSpec::Latest] {
-            if together.is_some() {
-                break;
-            }
-            let answer = env.timeout_at(deadline, admin.list_offsets(&ask(spec))).await;
-            if let Ok(Ok(answers)) = answer
-                && let Some(answer) = answers.get(partition)
-            {
-                ends.push(answer.offset);
-            }
-        }
-        if let [start, end] = ends[..] {
-            let incomplete = (start < end).then(|| "was not read".to_owned());
-            back.partitions.insert(partition.clone(), PartitionRead { start, end, records: Vec::new(), incomplete });
-        }
+    }
+    for (partition, (start, end)) in known {
+        let incomplete = (start < end).then(|| "was not read".to_owned());
+        back.partitions.insert(partition, PartitionRead { start, end, records: Vec::new(), incomplete });
     }
     let wanted: Vec<(TopicPartition, Start)> = back
         .partitions

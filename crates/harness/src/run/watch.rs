@@ -60,6 +60,19 @@ pub enum TraceOf {
     Hosts(Vec<String>),
 }
 
+/// A process of a node, since it started.
+#[derive(Default)]
+struct Life {
+    /// It had an IO error by a fault.
+    failing: bool,
+    /// It had no space.
+    full: bool,
+    /// It has given up.
+    given_up: bool,
+    /// It has come so far as to take part in the quorum.
+    started: bool,
+}
+
 /// Follows the stream.
 pub struct Watch {
     /// Numbers events.
@@ -101,14 +114,8 @@ pub struct Watch {
     pub stops: Vec<Crash>,
     /// Nodes that are down because their disk failed them, and have not been started again.
     pub given_up_by_disk: BTreeSet<NodeId>,
-    /// Nodes with a fault's IO error since their process started.
-    failing: BTreeSet<NodeId>,
-    /// Nodes that had no space since their process started.
-    full: BTreeSet<NodeId>,
-    /// Nodes whose process has given up.
-    given_up: BTreeSet<NodeId>,
-    /// Nodes whose process has come so far as to take part in the quorum.
-    started: BTreeSet<NodeId>,
+    /// What became of each node's process since it started.
+    lives: BTreeMap<NodeId, Life>,
     /// Nodes whose disk holds, or held, what nobody wrote, or has lost what was called durable.
     hurt: BTreeSet<NodeId>,
     /// Losses by power failures.
@@ -147,11 +154,8 @@ impl Watch {
             milestones: Vec::new(),
             crashes: Vec::new(),
             stops: Vec::new(),
-            failing: BTreeSet::new(),
-            full: BTreeSet::new(),
-            given_up: BTreeSet::new(),
             given_up_by_disk: BTreeSet::new(),
-            started: BTreeSet::new(),
+            lives: BTreeMap::new(),
             hurt: BTreeSet::new(),
             losses: Vec::new(),
             ends: BTreeMap::new(),
@@ -229,14 +233,13 @@ impl Watch {
         self.tell(&Stamped { what: Observation::ProcessStarted, ..first.clone() });
     }
 
+    fn life(&mut self, node: NodeId) -> &mut Life {
+        self.lives.entry(node).or_default()
+    }
+
     fn tell(&mut self, event: &Stamped) {
         self.budget.observe(event);
         self.checkers.iter_mut().for_each(|checker| checker.observe(event));
-    }
-
-    /// Whether a node has the role of a broker.
-    pub fn is_broker(&self, node: NodeId) -> bool {
-        self.hosts.values().any(|(host, id)| *id == node && host.starts_with('b'))
     }
 
     /// How many partitions `node` leads.
@@ -270,10 +273,7 @@ impl Watch {
         };
         if is_node {
             self.follow(&stamped);
-            self.budget.observe(&stamped);
-            for checker in &mut self.checkers {
-                checker.observe(&stamped);
-            }
+            self.tell(&stamped);
         }
         if let Some((of, lines)) = &mut self.trace
             && match of {
@@ -358,9 +358,7 @@ impl Watch {
                     self.hit(ReachKind::Fenced, None, at_ns);
                 }
             }
-            Observation::QuorumOpened { .. } => {
-                self.started.insert(event.node);
-            }
+            Observation::QuorumOpened { .. } => self.life(event.node).started = true,
             Observation::QuorumState { role: QuorumRole::Follower, .. } => {
                 self.serves.insert((event.node, false), at_ns);
             }
@@ -413,16 +411,13 @@ impl Watch {
                 }
             },
             Observation::ProcessStarted => {
-                self.failing.remove(&event.node);
-                self.full.remove(&event.node);
-                self.given_up.remove(&event.node);
+                self.lives.remove(&event.node);
                 self.given_up_by_disk.remove(&event.node);
-                self.started.remove(&event.node);
             }
             Observation::DiskFault { fault, error, .. } => {
                 match (*error, fault.as_str()) {
-                    (true, "disk_full") => drop(self.full.insert(event.node)),
-                    (true, _) => drop(self.failing.insert(event.node)),
+                    (true, "disk_full") => self.life(event.node).full = true,
+                    (true, _) => self.life(event.node).failing = true,
                     (false, _) => {}
                 }
                 // A failed sync has lost what it covered, as much as a power failure would.
@@ -434,11 +429,11 @@ impl Watch {
             Observation::Fatal { .. } if self.twins.has(&event.host) => {}
             Observation::Fatal { why } => {
                 let crash = Crash { at_ns, host: event.host.to_string(), message: format!("gave up: {why}") };
-                let (failing, full) = (self.failing.contains(&event.node), self.full.contains(&event.node));
-                let starting = !self.started.contains(&event.node);
-                if !self.given_up.insert(event.node) {
+                let life = self.life(event.node);
+                let (failing, lacks_room) = (life.failing, life.full && !life.started);
+                if std::mem::replace(&mut life.given_up, true) {
                     // Told by who saw it first, and by who ends the process.
-                } else if failing || self.hurt.contains(&event.node) || (full && starting) {
+                } else if failing || self.hurt.contains(&event.node) || lacks_room {
                     // By what the world did to its disk, not by what it says. Space may be missing only at a start.
                     self.given_up_by_disk.insert(event.node);
                     self.stops.push(crash);

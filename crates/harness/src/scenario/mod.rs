@@ -25,8 +25,8 @@ mod tests;
 pub use chaos::{Chaos, ChaosWord, Plan, SwarmLine};
 pub use diagnostic::{Problem, Problems, Severity, Source, Spanned, code};
 pub use fault::{
-    Action, At, ClockAction, DiskAction, FaultLine, Heal, LoseData, NetworkAction, ProcessAction, Slower, Target,
-    WORDS as FAULT_WORDS, Which,
+    Action, At, ClockAction, DiskAction, FaultLine, Heal, NetworkAction, ProcessAction, Slower, Target,
+    is_here as fault_is_here, words as fault_words,
 };
 pub use model::{
     Allow, Arrivals, Cluster, DiskSpec, Expect, Hardware, Keys, LinkSpec, Load, Pace, Phase, Produce, Reach, ReachKind,

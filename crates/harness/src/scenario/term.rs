@@ -187,6 +187,11 @@ pub fn is_host(text: &str) -> bool {
     })
 }
 
+/// Whether a text means a link, not a host or a name.
+pub fn is_link(text: &str) -> bool {
+    text.contains("->") || text.contains('|')
+}
+
 /// `writers-1`: a load and the number of one of its clients. Which there are is judged with the whole scenario.
 fn is_client(text: &str) -> bool {
     let Some((load, number)) = text.rsplit_once('-') else { return false };

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use harness::report::{csv_line, seconds};
-use harness::scenario::FAULT_WORDS;
+use harness::scenario;
 
 use super::engine::Done;
 use super::totals::Word;
@@ -19,7 +19,7 @@ pub struct Table {
 
 /// The words that have a column: every fault of this version.
 pub fn fault_words() -> impl Iterator<Item = &'static str> {
-    FAULT_WORDS.iter().filter(|(word, here)| *here && *word != "heal").map(|(word, _)| *word)
+    scenario::fault_words().filter(|word| scenario::fault_is_here(word) && *word != "heal")
 }
 
 impl Table {

@@ -6,8 +6,9 @@
 use std::collections::BTreeSet;
 
 use protocol::NodeId;
+use world::Lose;
 
-use crate::scenario::{Action, ClockAction, Cluster, DiskAction, LoseData, NetworkAction, ProcessAction};
+use crate::scenario::{Action, ClockAction, Cluster, DiskAction, NetworkAction, ProcessAction};
 
 use super::super::cluster::node_id;
 
@@ -53,16 +54,17 @@ impl Impact {
         cluster: &Cluster,
     ) -> Self {
         let mut impact = Self::default();
-        let on = |impact: &mut Self, harm| impact.harm.extend(hosts.iter().map(|host| (node_id(host), harm)));
-        let away = |impact: &mut Self| impact.away.extend(hosts.iter().map(|host| node_id(host)));
+        let nodes: BTreeSet<NodeId> = hosts.iter().map(|host| node_id(host)).collect();
+        let on = |impact: &mut Self, harm| impact.harm.extend(nodes.iter().map(|node| (*node, harm)));
+        let away = |impact: &mut Self| impact.away.extend(&nodes);
         let ended = |impact: &mut Self| {
-            impact.away.extend(hosts.iter().map(|host| node_id(host)));
-            impact.ended.extend(hosts.iter().map(|host| node_id(host)));
+            impact.away.extend(&nodes);
+            impact.ended.extend(&nodes);
         };
-        let disturbed = |impact: &mut Self| impact.disturbed.extend(hosts.iter().map(|host| node_id(host)));
+        let disturbed = |impact: &mut Self| impact.disturbed.extend(&nodes);
         let grey = |impact: &mut Self| {
-            impact.disturbed.extend(hosts.iter().map(|host| node_id(host)));
-            impact.grey.extend(hosts.iter().map(|host| node_id(host)));
+            impact.disturbed.extend(&nodes);
+            impact.grey.extend(&nodes);
         };
         match action {
             Action::Network(action) => match action {
@@ -103,20 +105,16 @@ impl Impact {
                 ProcessAction::PowerOff { lose, .. } => {
                     ended(&mut impact);
                     match lose {
-                        LoseData::Unsynced | LoseData::Mix => on(&mut impact, Harm::Unsynced),
-                        LoseData::Nothing => {}
+                        Lose::Unsynced | Lose::Mix => on(&mut impact, Harm::Unsynced),
+                        Lose::Nothing => {}
                     }
                 }
             },
             Action::Disk(action) => match action {
                 DiskAction::Slow { .. } | DiskAction::ShortWrite(..) => disturbed(&mut impact),
-                // Its process goes on speaking, and what needs the disk waits, or is refused.
-                DiskAction::Stall(_) | DiskAction::Full(..) => {
-                    grey(&mut impact);
-                    away(&mut impact);
-                }
-                // A process stops at an error of a write or a sync, and of a read of the metadata log.
-                DiskAction::ReadError(..) => {
+                // Its process goes on speaking, and what needs the disk waits, or is refused. At an error of a read of the
+                // metadata log it stops, as at one of a write or a sync.
+                DiskAction::Stall(_) | DiskAction::Full(..) | DiskAction::ReadError(..) => {
                     grey(&mut impact);
                     away(&mut impact);
                 }

@@ -407,17 +407,6 @@ impl Budget {
                 damage.starts = starts;
             }
         }
-        for (list, away) in [(&impact.away, true), (&impact.disturbed, false)] {
-            for id in list {
-                if let Some(node) = self.nodes.get_mut(id) {
-                    if away {
-                        node.away.insert(key)
-                    } else {
-                        node.disturbed.insert(key)
-                    };
-                }
-            }
-        }
         for (id, node) in &mut self.nodes {
             for (hit, by) in [
                 (&impact.away, &mut node.away),
@@ -509,11 +498,11 @@ impl Budget {
                 node.calm_since = Some(now);
             }
         }
-        let leads = self.controller.and_then(|(_, leader)| self.nodes.get(&leader));
-        let leads = leads.is_some_and(|node| node.running && node.away.is_empty() && node.disturbed.is_empty());
+        let controller = self.controller.and_then(|(_, leader)| self.nodes.get(&leader));
+        let controller = controller.filter(|node| node.running);
+        let undisturbed = |node: &Node| node.away.is_empty() && node.disturbed.is_empty();
+        let (leads, deaf) = (controller.is_some_and(undisturbed), controller.is_some_and(|node| !undisturbed(node)));
         self.led_since = leads.then(|| self.led_since.unwrap_or(now));
-        let node = self.controller.and_then(|(_, leader)| self.nodes.get(&leader));
-        let deaf = node.is_some_and(|node| node.running && !(node.away.is_empty() && node.disturbed.is_empty()));
         if self.deaf && !deaf {
             self.deaf_until = Some(now);
         }

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use runtime::Observation;
-use world::{ClockFault, DiskFault, Drive, Fault, Glob, Link, Lose, NetworkFault, ProcessFault, ResetOf};
+use world::{ClockFault, DiskFault, Drive, Fault, Glob, Link, NetworkFault, ProcessFault, ResetOf};
 
-use crate::scenario::{
-    Action, ClockAction, DiskAction, FaultLine, LinkTerm, LoseData, NetworkAction, ProcessAction, Slower, Which,
-};
+use crate::scenario::{Action, ClockAction, DiskAction, FaultLine, LinkTerm, NetworkAction, ProcessAction, Slower};
 
 use super::super::cluster::disk_of;
 use super::{Active, Driver};
@@ -97,15 +95,7 @@ impl Driver<'_> {
             }
             ProcessAction::PowerOff { lose, torn_write, .. } => {
                 *down = hosts.to_vec();
-                vec![ProcessFault::PowerOff {
-                    hosts: self.ids(hosts),
-                    lose: match lose {
-                        LoseData::Unsynced => Lose::Unsynced,
-                        LoseData::Mix => Lose::Mix,
-                        LoseData::Nothing => Lose::Nothing,
-                    },
-                    torn_write: *torn_write,
-                }]
+                vec![ProcessFault::PowerOff { hosts: self.ids(hosts), lose: *lose, torn_write: *torn_write }]
             }
             ProcessAction::Roll { pause, .. } => {
                 self.roll(index, hosts, *pause);
@@ -160,17 +150,17 @@ impl Driver<'_> {
                     }
                 }
                 DiskAction::Stall(_) => DiskFault::Stall { disk },
-                DiskAction::ReadError(_, of) => DiskFault::ReadError { disk, which: which(*of) },
-                DiskAction::WriteError(_, of) => DiskFault::WriteError { disk, which: which(*of) },
-                DiskAction::SyncError(_, of) => DiskFault::SyncError { disk, which: which(*of) },
+                DiskAction::ReadError(_, of) => DiskFault::ReadError { disk, which: *of },
+                DiskAction::WriteError(_, of) => DiskFault::WriteError { disk, which: *of },
+                DiskAction::SyncError(_, of) => DiskFault::SyncError { disk, which: *of },
                 DiskAction::SyncLie(_) => DiskFault::SyncLie { disk },
                 DiskAction::Full(_, after) => DiskFault::Full { disk, after: *after },
-                DiskAction::ShortWrite(_, of) => DiskFault::ShortWrite { disk, which: which(*of) },
+                DiskAction::ShortWrite(_, of) => DiskFault::ShortWrite { disk, which: *of },
                 DiskAction::LostRename(_) => DiskFault::LostRename { disk },
                 DiskAction::BitRot { files, share, .. } => {
                     DiskFault::BitRot { disk, files: Glob::new(files.as_str()), share: *share }
                 }
-                DiskAction::MisdirectedWrite(_, of) => DiskFault::MisdirectedWrite { disk, which: which(*of) },
+                DiskAction::MisdirectedWrite(_, of) => DiskFault::MisdirectedWrite { disk, which: *of },
                 DiskAction::ZeroTail(_) => DiskFault::ZeroTail { disk },
             });
         }
@@ -193,13 +183,6 @@ impl Driver<'_> {
 
     fn link(&self, term: &LinkTerm, sides: &Sides) -> Link {
         Link { from: self.ids(&sides.0), to: self.ids(&sides.1), both: !term.one_way }
-    }
-}
-
-const fn which(of: Which) -> world::Which {
-    match of {
-        Which::Share(ppm) => world::Which::Share(ppm),
-        Which::Nth(nth) => world::Which::Nth(nth),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The first of the two phases at the end of a run: a core is healed, everybody else stays as it is, or is frozen.
 
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 
-use protocol::NodeId;
 use rand::{Rng, RngExt};
 use runtime::Observation;
 use world::{ClockSetting, Fault, NetworkFault, ProcessFault, Stop};
@@ -78,17 +78,14 @@ impl Driver<'_> {
 
     /// A host joins the core after all.
     pub fn thaw(&mut self, host: &str) {
-        let now = self.world.now().0;
+        let now = self.now();
         for (number, (of, id)) in self.frozen.iter_mut().enumerate() {
             if of == host
                 && let Some(id) = id.take()
             {
                 self.world.heal(id);
-                self.watch.lock().unwrap_or_else(std::sync::PoisonError::into_inner).budget.end(
-                    now,
-                    FROM + number,
-                    true,
-                );
+                let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+                watch.budget.end(now, FROM + number, true);
             }
         }
         for index in 0..self.active.len() {
@@ -104,30 +101,30 @@ impl Driver<'_> {
 
     fn freeze(&mut self, host: &str, rng: &mut impl Rng) -> &'static str {
         let Some(id) = self.cluster.id(host) else { return "down" };
-        let node = node_id(host);
-        let now = self.world.now().0;
-        let rotten = self.with_watch(|watch| watch.budget.is_rotten(node));
+        let rotten = self.with_watch(|watch| watch.budget.is_rotten(node_id(host)));
         // A rotten log would be cut at its next opening: that is left for the end.
         let (how, fault) = match rng.random_range(0..if rotten { 2 } else { 3 }) {
             0 => ("isolate", Fault::from(NetworkFault::Isolate(id))),
             1 => ("pause", Fault::from(ProcessFault::Pause(id))),
             _ => ("kill", Fault::from(ProcessFault::Kill(id))),
         };
-        self.hold(host, node, now, "frozen", fault);
+        self.hold(host, "frozen", fault, None);
         how
     }
 
     /// A node goes down before its disk is replaced.
     pub fn take_down(&mut self, host: &str) {
         if let Some(id) = self.cluster.id(host).filter(|_| self.cluster.is_up(host)) {
-            let now = self.world.now().0;
-            self.hold(host, node_id(host), now, "replaced", Fault::from(ProcessFault::Kill(id)));
+            self.hold(host, "replaced", Fault::from(ProcessFault::Kill(id)), None);
         }
     }
 
-    fn hold(&mut self, host: &str, node: NodeId, now: u64, label: &str, fault: Fault) {
-        let impact = Impact { away: BTreeSet::from([node]), ..Impact::default() };
-        let key = FROM + self.frozen.len();
+    /// The host is away from now on, with what else happens to it, until it is thawed.
+    fn hold(&mut self, host: &str, label: &str, fault: Fault, harm: Option<Harm>) {
+        let node = node_id(host);
+        let harm = harm.map(|harm| (node, harm)).into_iter().collect();
+        let impact = Impact { away: BTreeSet::from([node]), harm, ..Impact::default() };
+        let (now, key) = (self.now(), FROM + self.frozen.len());
         self.with_watch(|watch| watch.budget.begin(now, key, &impact));
         let id = self.world.apply_as(label.to_owned(), fault);
         self.frozen.push((host.to_owned(), Some(id)));
@@ -143,13 +140,7 @@ impl Driver<'_> {
     /// A disk whose bytes cannot be trusted is replaced by an empty one.
     pub fn replace_disk(&mut self, host: &str) {
         let Some(id) = self.cluster.id(host) else { return };
-        let node = node_id(host);
-        let now = self.world.now().0;
-        let impact = Impact { away: [node].into(), harm: [(node, Harm::Wiped)].into(), ..Impact::default() };
-        let key = FROM + self.frozen.len();
-        self.with_watch(|watch| watch.budget.begin(now, key, &impact));
-        let id = self.world.apply_as("replaced".to_owned(), Fault::from(ProcessFault::Wipe(id)));
-        self.frozen.push((host.to_owned(), Some(id)));
+        self.hold(host, "replaced", Fault::from(ProcessFault::Wipe(id)), Some(Harm::Wiped));
         self.thaw(host);
     }
 

@@ -20,6 +20,8 @@ use crate::measure::{FaultSpan, Window};
 use crate::report::SkippedRow;
 use crate::scenario::{Action, At, FaultLine, Heal, Phase, Scenario, Target};
 
+use apply::Sides;
+
 use super::budget::{Impact, Refusal};
 use super::cluster::{Cluster, node_id};
 use super::record::Recorder;
@@ -393,25 +395,25 @@ impl<'a> Driver<'a> {
         let mattered = self.mattered(&self.active[index]);
         let now = self.now();
         self.with_watch(|watch| watch.budget.end(now, index, mattered));
-        for host in self.active[index].down.clone() {
-            // Another fault may keep it down for longer.
-            if !self.active.iter().any(|active| !active.ended && active.down.contains(&host)) {
-                self.cluster.start(&host);
-            }
-        }
+        self.start_again(&self.active[index].down.clone());
     }
 
-    /// Starts the hosts of a fault again, as far as they are not down by another.
+    /// Starts the hosts again that a fault made stop.
     fn restart(&mut self, index: usize) {
         self.cluster.bury();
-        for host in self.faults[index].hosts.clone() {
-            if !self.active.iter().any(|active| !active.ended && active.down.contains(&host)) {
-                self.cluster.start(&host);
+        self.start_again(&self.faults[index].hosts.clone());
+    }
+
+    /// Starts hosts, as far as no other fault keeps them down for longer.
+    fn start_again(&mut self, hosts: &[String]) {
+        for host in hosts {
+            if !self.active.iter().any(|active| !active.ended && active.down.contains(host)) {
+                self.cluster.start(host);
             }
         }
     }
 
-    fn heal(&mut self, heal: &Heal, links: Option<&(Vec<String>, Vec<String>)>) {
+    fn heal(&mut self, heal: &Heal, links: Option<&Sides>) {
         for index in 0..self.active.len() {
             let span = &self.faults[index];
             let wanted = match heal {
@@ -466,7 +468,7 @@ impl<'a> Driver<'a> {
 const OF_LINKS: &[&str] = &["cut", "slow_link", "loss", "flap", "delay_messages"];
 
 /// A fault as a scenario would say it, hosts resolved.
-fn describe(line: &FaultLine, hosts: &[String], links: Option<&(Vec<String>, Vec<String>)>) -> String {
+fn describe(line: &FaultLine, hosts: &[String], links: Option<&Sides>) -> String {
     let word = line.action.word();
     let side = |list: &[String]| match list {
         [one] => one.clone(),

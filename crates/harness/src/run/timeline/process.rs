@@ -3,7 +3,6 @@
 //! The driver looks at them ([`Driver::processes_go_on`]) as often as at hosts that were asked to stop.
 
 use std::collections::VecDeque;
-use std::sync::PoisonError;
 
 use world::{FaultId, Stop};
 
@@ -79,7 +78,7 @@ impl Driver<'_> {
     /// A host gets a twin; the machine's number.
     pub(super) fn add_twin(&mut self, index: usize, host: &str) -> Option<world::HostId> {
         let on = self.cluster.add_twin(host)?;
-        self.watch.lock().unwrap_or_else(PoisonError::into_inner).add_twin(on.0, host, node_id(host));
+        self.with_watch(|watch| watch.add_twin(on.0, host, node_id(host)));
         self.processes.twins.push(Twin { index, host: host.to_owned(), started: false });
         Some(on)
     }
@@ -153,8 +152,7 @@ impl Driver<'_> {
             // It crashed, or another fault took it: that one's business.
             Step::Starting(host, _) if !self.cluster.is_up(host) => roll.step = Step::Resting(now),
             Step::Starting(host, since) => {
-                let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-                if watch.serves_since(node_id(host), is_broker(host), *since) {
+                if self.with_watch(|watch| watch.serves_since(node_id(host), is_broker(host), *since)) {
                     roll.step = Step::Resting(now.saturating_add(roll.pause));
                 }
             }

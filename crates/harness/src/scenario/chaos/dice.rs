@@ -15,7 +15,7 @@ impl Dice {
     /// A number below `n`, which is not 0.
     pub fn below(&mut self, n: u64) -> u64 {
         assert!(n > 0, "nothing is below 0");
-        ((u128::from(self.0.next_u64()) * u128::from(n)) >> 64) as u64
+        world::below(&mut self.0, n)
     }
 
     /// In [0, 1), 53 bits of it.

@@ -110,7 +110,7 @@ fn menu_line(entry: &Entry, problems: &mut Problems) -> Option<(ChaosWord, u32)>
         let span = entry.key_span.clone();
         if let Some((_, why)) = NOT_RANDOM.iter().find(|(word, _)| *word == key) {
             problems.error(code::UNKNOWN_WORD, span, format!("`{key}` is no random fault")).label(*why);
-        } else if fault::WORDS.iter().any(|(word, now)| *word == key && !now) {
+        } else if fault::words().any(|word| word == key && !fault::is_here(word)) {
             super::document::comes_later(problems, span, &format!("the fault `{key}`"));
         } else {
             problems.error(code::UNKNOWN_WORD, span, format!("no fault is called `{key}`")).suggest(

@@ -375,10 +375,7 @@ fn walk(
 ) {
     for entry in entries {
         path.push(entry.key.clone());
-        let fits = |pattern: &[&str]| {
-            path.len() <= pattern.len() && path.iter().zip(pattern).all(|(key, want)| *want == "*" || key == want)
-        };
-        let found = PLACES.iter().find(|(pattern, _)| pattern.len() == path.len() && fits(pattern));
+        let found = PLACES.iter().find(|(pattern, _)| pattern.len() == path.len() && begins(pattern, path));
         match (&entry.node.value, found) {
             (_, Some((_, key))) => {
                 let choice = Reader { key: *key, name: &entry.key, problems, source }.choice(&entry.node);
@@ -389,19 +386,15 @@ fn walk(
                     span: entry.node.span.clone(),
                 }));
             }
-            (Value::Table(inner), None) if PLACES.iter().any(|(pattern, _)| fits(pattern)) => {
+            (Value::Table(inner), None) if PLACES.iter().any(|(pattern, _)| begins(pattern, path)) => {
                 walk(inner, path, lines, problems, source);
             }
             _ => {
                 let depth = path.len() - 1;
-                let before = |pattern: &[&str]| {
-                    pattern.len() > depth
-                        && path[..depth].iter().zip(pattern).all(|(key, want)| *want == "*" || key == want)
-                };
-                let mut known: Vec<&str> =
-                    PLACES.iter().filter(|(pattern, _)| before(pattern)).map(|(pattern, _)| pattern[depth]).collect();
+                let near = PLACES.iter().filter(|(pattern, _)| begins(pattern, &path[..depth]));
+                let mut known: Vec<&str> = near.filter_map(|(pattern, _)| pattern.get(depth).copied()).collect();
                 known.dedup();
-                let known: Vec<&str> = known.into_iter().filter(|word| *word != "*").collect();
+                known.retain(|word| *word != "*");
                 let what = path.join(".");
                 problems
                     .error(code::UNKNOWN_KEY, entry.key_span.clone(), format!("`{what}` cannot be drawn by a seed"))
@@ -410,6 +403,11 @@ fn walk(
         }
         path.pop();
     }
+}
+
+/// Whether a pattern of [`PLACES`] begins with these keys.
+fn begins(pattern: &[&str], keys: &[String]) -> bool {
+    keys.len() <= pattern.len() && keys.iter().zip(pattern).all(|(key, want)| *want == "*" || key == want)
 }
 
 struct Reader<'a> {

@@ -4,11 +4,10 @@
 //! shortest time-out of `timers = "fast"` to well past the longest (a session is 1.5 s), so that both a fault that nobody
 //! notices and one that everybody does are drawn.
 
-use crate::scenario::fault::{
-    Action, ClockAction, DiskAction, LoseData, NetworkAction, ProcessAction, Slower, Target, Which,
-};
-
 use runtime::{EffectPoint, Side, effect::EFFECTS};
+use world::{Lose, Which};
+
+use crate::scenario::fault::{Action, ClockAction, DiskAction, NetworkAction, ProcessAction, Slower, Target};
 
 use super::dice::Dice;
 use super::targets::{Targets, placeless};
@@ -111,7 +110,6 @@ impl ChaosWord {
                 ProcessAction::Roll { .. } => Self::Roll,
                 ProcessAction::CrashAt { .. } => Self::CrashAt,
                 ProcessAction::Wipe(_) => Self::Wipe,
-                // It needs controllers of their own, and a copy of everything: a scenario of its own.
                 ProcessAction::Twin(_) => Self::Twin,
             },
             Action::Disk(action) => match action {
@@ -222,15 +220,9 @@ impl ChaosWord {
             Self::Pause => lasting(ProcessAction::Pause(targets.some(dice)), dice.log(50 * MS, 10 * S)),
             Self::PowerOff => {
                 let hosts = targets.some(dice);
-                let lose = *dice.pick(&[
-                    LoseData::Unsynced,
-                    LoseData::Unsynced,
-                    LoseData::Mix,
-                    LoseData::Mix,
-                    LoseData::Nothing,
-                ]);
+                let lose = *dice.pick(&[Lose::Unsynced, Lose::Unsynced, Lose::Mix, Lose::Mix, Lose::Nothing]);
                 let torn_write = *dice.pick(&[None, Some(512), Some(4096)]);
-                let torn_write = torn_write.filter(|_| lose != LoseData::Nothing);
+                let torn_write = torn_write.filter(|_| lose != Lose::Nothing);
                 returning(ProcessAction::PowerOff { hosts, lose, torn_write }, dice.log(100 * MS, 10 * S))
             }
             Self::SlowDisk => {
@@ -293,7 +285,7 @@ impl ChaosWord {
         let (Target::Hosts(hosts), Some(lasts), true) = (hit.action.target(), hit.lasts, waits) else { return None };
         let (hosts, after) = (hosts.to_vec(), dice.log(100 * MS, lasts.max(200 * MS)) / MS * MS);
         let restart_after = dice.log(100 * MS, 5 * S);
-        let lose = *dice.pick(&[LoseData::Unsynced, LoseData::Mix]);
+        let lose = *dice.pick(&[Lose::Unsynced, Lose::Mix]);
         let often = !dice.one_in(4);
         let (word, action) = match self {
             Self::ReadError => (Self::Kill, ProcessAction::Kill(hosts)),

@@ -1,11 +1,12 @@
 //! Faults of disks.
 
+use world::Which;
+
 use super::super::diagnostic::{Problems, Source, Spanned, code};
 use super::super::document::Fields;
 use super::super::term::{self, NodeTerm};
-use super::super::units;
-use super::super::units::show_duration;
-use super::{Target, one};
+use super::super::units::{self, show_duration};
+use super::{Target, one, share};
 
 /// The words of this family that this version acts on.
 pub(super) const WORDS: &[&str] = &[
@@ -66,24 +67,6 @@ pub enum DiskAction {
     MisdirectedWrite(Spanned<NodeTerm>, Which),
     /// At a power loss what had grown is zeros.
     ZeroTail(Spanned<NodeTerm>),
-}
-
-/// Which operations.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Which {
-    /// Each with this chance, in parts per million.
-    Share(u32),
-    /// The one with this number from now on, from 1, once.
-    Nth(u64),
-}
-
-impl Which {
-    fn argument(self) -> String {
-        match self {
-            Self::Share(ppm) => format!("share = \"{}\"", units::show_share(ppm)),
-            Self::Nth(nth) => format!("nth = {nth}"),
-        }
-    }
 }
 
 /// How much slower.
@@ -157,7 +140,7 @@ impl DiskAction {
             | Self::WriteError(_, which)
             | Self::SyncError(_, which)
             | Self::ShortWrite(_, which)
-            | Self::MisdirectedWrite(_, which) => vec![which.argument()],
+            | Self::MisdirectedWrite(_, which) => vec![argument(*which)],
             Self::Full(_, after) => vec![format!("after = \"{}\"", units::show_size(*after))],
             Self::BitRot { files, share, .. } => {
                 vec![format!("files = \"{files}\""), format!("share = \"{}\"", units::show_share(*share))]
@@ -183,26 +166,17 @@ pub(super) fn read(
     problems: &mut Problems,
     source: &Source,
 ) -> Option<DiskAction> {
-    // Before the host, so that each is complained of by itself.
-    let which = match name {
-        "read_error" | "write_error" | "short_write" | "misdirected_write" => {
-            Some(which(name, fields, problems, source, None))
-        }
-        "fsync_error" => Some(which(name, fields, problems, source, Some(Which::Nth(1)))),
-        _ => None,
+    let mut some = |default| {
+        // Before the host, so that each is complained of by itself.
+        let which = which(name, fields, problems, source, default);
+        Some((fields.read(name, problems, source, disk)?, which?))
     };
-    if let Some(which) = which {
-        let host = fields.read(name, problems, source, disk)?;
-        let which = which?;
-        return Some(match name {
-            "read_error" => DiskAction::ReadError(host, which),
-            "write_error" => DiskAction::WriteError(host, which),
-            "fsync_error" => DiskAction::SyncError(host, which),
-            "short_write" => DiskAction::ShortWrite(host, which),
-            _ => DiskAction::MisdirectedWrite(host, which),
-        });
-    }
     Some(match name {
+        "read_error" => some(None).map(|(host, which)| DiskAction::ReadError(host, which))?,
+        "write_error" => some(None).map(|(host, which)| DiskAction::WriteError(host, which))?,
+        "fsync_error" => some(Some(Which::Nth(1))).map(|(host, which)| DiskAction::SyncError(host, which))?,
+        "short_write" => some(None).map(|(host, which)| DiskAction::ShortWrite(host, which))?,
+        "misdirected_write" => some(None).map(|(host, which)| DiskAction::MisdirectedWrite(host, which))?,
         "slow_disk" => {
             let [read, write, fsync] = ["read", "write", "fsync"].map(|key| fields.read(key, problems, source, slower));
             let x = fields.read("x", problems, source, slower).map(|found| found.value);
@@ -233,13 +207,20 @@ pub(super) fn read(
         "bit_rot" => {
             let files = fields.read("files", problems, source, glob);
             let files = fields.require("files", files, problems);
-            let share = fields.read("share", problems, source, units::share);
-            let share = fields.require("share", share, problems);
+            let share = share(fields, problems, source);
             let host = fields.read(name, problems, source, disk)?;
-            DiskAction::BitRot { host, files: files?.value, share: share?.value }
+            DiskAction::BitRot { host, files: files?.value, share: share? }
         }
         _ => return None,
     })
+}
+
+/// As a scenario says it.
+fn argument(which: Which) -> String {
+    match which {
+        Which::Share(ppm) => format!("share = \"{}\"", units::show_share(ppm)),
+        Which::Nth(nth) => format!("nth = {nth}"),
+    }
 }
 
 /// `share` or `nth`, not both.

@@ -14,64 +14,27 @@ use std::slice;
 
 pub use self::{
     clock::ClockAction,
-    disk::{DiskAction, Slower, Which},
+    disk::{DiskAction, Slower},
     network::NetworkAction,
-    process::{LoseData, ProcessAction},
+    process::ProcessAction,
 };
 use super::diagnostic::{Problems, Source, Spanned, code};
 use super::document::{Fields, Node, Value, comes_later, read_at, text};
 use super::term::{self, LinkTerm, NodeTerm};
 use super::units;
 
-/// Every word, and whether this version acts on it.
-pub const WORDS: &[(&str, bool)] = &[
-    ("cut", true),
-    ("isolate", true),
-    ("slow_link", true),
-    ("loss", true),
-    ("flap", true),
-    ("delay_messages", true),
-    ("reset_connections", true),
-    ("refuse_connections", true),
-    ("swizzle", true),
-    ("kill", true),
-    ("stop", true),
-    ("roll", true),
-    ("pause", true),
-    ("hang", true),
-    ("slow_cpu", false),
-    ("crash_at", true),
-    ("power_off", true),
-    ("wipe", true),
-    ("twin", true),
-    ("slow_disk", true),
-    ("stall_disk", true),
-    ("read_error", true),
-    ("write_error", true),
-    ("fsync_error", true),
-    ("fsync_lie", true),
-    ("disk_full", true),
-    ("short_write", true),
-    ("lost_rename", true),
-    ("bit_rot", true),
-    ("misdirected_write", true),
-    ("zero_tail", true),
-    ("clock_offset", true),
-    ("clock_drift", true),
-    ("clock_jump", true),
-    ("clock_freeze", true),
-    ("create_topic", false),
-    ("delete_topic", false),
-    ("recreate_topic", false),
-    ("alter_config", false),
-    ("elect_leaders", false),
-    ("reassign", false),
-    ("add_voter", false),
-    ("remove_voter", false),
-    ("unclean_election", false),
-    ("heal", true),
-    ("run", false),
-];
+/// Words of `faults` that are no fault of the world's vocabulary: one ends faults, one comes later.
+const BESIDES: &[&str] = &["heal", "run"];
+
+/// Every word that a line of `faults` may have, in the order of the vocabulary, be it one that comes later.
+pub fn words() -> impl Iterator<Item = &'static str> {
+    world::VOCABULARY.iter().map(|word| word.word).chain(BESIDES.iter().copied())
+}
+
+/// Whether this version acts on a word.
+pub fn is_here(word: &str) -> bool {
+    [network::WORDS, process::WORDS, disk::WORDS, clock::WORDS, &["heal"]].iter().any(|family| family.contains(&word))
+}
 
 /// One line of `faults`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -243,13 +206,13 @@ pub fn read(node: &Node, problems: &mut Problems, source: &Source) -> Option<Fau
 
     // `pause` is a fault, and how long a `roll` waits between two hosts.
     let rolls = entries.iter().any(|entry| entry.key == "roll");
-    let is_word = |key: &str| WORDS.iter().any(|(word, _)| *word == key) && !(rolls && key == "pause");
-    let mut words = entries.iter().filter(|entry| is_word(&entry.key));
-    let Some(word) = words.next() else {
+    let is_word = |key: &str| words().any(|word| word == key) && !(rolls && key == "pause");
+    let mut found = entries.iter().filter(|entry| is_word(&entry.key));
+    let Some(word) = found.next() else {
         if let Some(entry) = fields.rest(|key| !["for", "restart_after"].contains(&key)).first() {
             problems
                 .error(code::UNKNOWN_WORD, entry.key_span.clone(), format!("unknown fault `{}`", entry.key))
-                .suggest(&entry.key, "faults", WORDS.iter().filter(|(_, now)| *now).map(|(word, _)| *word));
+                .suggest(&entry.key, "faults", words().filter(|word| is_here(word)));
             return None;
         }
         problems
@@ -257,7 +220,7 @@ pub fn read(node: &Node, problems: &mut Problems, source: &Source) -> Option<Fau
             .label("one word is needed: kill, cut, pause, …");
         return None;
     };
-    if let Some(second) = words.next() {
+    if let Some(second) = found.next() {
         problems
             .error(
                 code::NOT_TOGETHER,
@@ -267,8 +230,8 @@ pub fn read(node: &Node, problems: &mut Problems, source: &Source) -> Option<Fau
             .label("one fault, one line");
         return None;
     }
-    let &(name, now) = WORDS.iter().find(|(known, _)| *known == word.key)?;
-    if !now {
+    let name = words().find(|known| *known == word.key)?;
+    if !is_here(name) {
         comes_later(problems, word.key_span.clone(), &format!("the fault `{name}`"));
         return None;
     }
@@ -321,11 +284,17 @@ fn heal(name: &'static str, fields: &mut Fields<'_>, problems: &mut Problems, so
     let found = fields.text(name, problems)?;
     Some(if found.value == "all" {
         Heal::All
-    } else if found.value.contains("->") || found.value.contains('|') {
+    } else if term::is_link(found.value) {
         Heal::Link(read_at(found.value, found.span, problems, source, term::link)?)
     } else {
         Heal::Label(Spanned::new(found.value.to_owned(), found.span))
     })
+}
+
+/// The key `share`, which must be there.
+fn share(fields: &mut Fields<'_>, problems: &mut Problems, source: &Source) -> Option<u32> {
+    let share = fields.read("share", problems, source, units::share);
+    fields.require("share", share, problems).map(|found| found.value)
 }
 
 /// One host term, or a list of them.
@@ -338,7 +307,7 @@ fn hosts(
     let entry = fields.get(key)?;
     let list = match &entry.node.value {
         Value::List(list) => list.as_slice(),
-        _ => std::slice::from_ref(&entry.node),
+        _ => slice::from_ref(&entry.node),
     };
     let terms: Vec<_> = list
         .iter()

@@ -3,8 +3,8 @@
 use super::super::diagnostic::{Problems, Source, Spanned, code};
 use super::super::document::{Fields, Value, duration};
 use super::super::term::{self, LinkTerm, NodeTerm};
-use super::super::units::{self, show_duration, show_share};
-use super::{Target, hosts, one};
+use super::super::units::{show_duration, show_share};
+use super::{Target, hosts, one, share};
 
 /// The words of this family that this version acts on.
 pub(super) const WORDS: &[&str] = &[
@@ -189,15 +189,12 @@ pub(super) fn read(
             let link = fields.read(name, problems, source, term::link)?;
             NetworkAction::DelayMessages { link, share: share?, by: by? }
         }
-        "reset_connections" => {
-            let is_link = |text: &str| text.contains("->") || text.contains('|');
-            match fields.get(name).map(|entry| &entry.node.value) {
-                Some(Value::Text(text)) if is_link(text) => {
-                    NetworkAction::ResetLink(fields.read(name, problems, source, term::link)?)
-                }
-                _ => NetworkAction::ResetHosts(hosts(name, fields, problems, source)?),
+        "reset_connections" => match fields.get(name).map(|entry| &entry.node.value) {
+            Some(Value::Text(text)) if term::is_link(text) => {
+                NetworkAction::ResetLink(fields.read(name, problems, source, term::link)?)
             }
-        }
+            _ => NetworkAction::ResetHosts(hosts(name, fields, problems, source)?),
+        },
         "refuse_connections" => NetworkAction::RefuseConnections(hosts(name, fields, problems, source)?),
         "hang" => NetworkAction::Hang(hosts(name, fields, problems, source)?),
         "swizzle" => {
@@ -212,12 +209,6 @@ pub(super) fn read(
         }
         _ => return None,
     })
-}
-
-/// The key `share`, which must be there.
-fn share(fields: &mut Fields<'_>, problems: &mut Problems, source: &Source) -> Option<u32> {
-    let share = fields.read("share", problems, source, units::share);
-    fields.require("share", share, problems).map(|found| found.value)
 }
 
 /// A time that must be there and be some.

@@ -1,12 +1,12 @@
 //! Faults of processes and of whole machines.
 
 use runtime::{EffectPoint, Side, effect::EFFECTS};
+use world::Lose;
 
 use super::super::diagnostic::{Problems, Source, Spanned, closest, code};
 use super::super::document::{Fields, duration};
 use super::super::term::NodeTerm;
-use super::super::units;
-use super::super::units::{show_duration, show_size};
+use super::super::units::{self, show_duration, show_size};
 use super::{Target, hosts};
 
 /// The words of this family that this version acts on.
@@ -26,7 +26,7 @@ pub enum ProcessAction {
         /// Which.
         hosts: Vec<Spanned<NodeTerm>>,
         /// What becomes of unsynced data.
-        lose: LoseData,
+        lose: Lose,
         /// The unit that a drive writes whole, in bytes: what is under way tears between two of them.
         torn_write: Option<u64>,
     },
@@ -54,23 +54,11 @@ pub enum ProcessAction {
     Twin(Vec<Spanned<NodeTerm>>),
 }
 
-/// What a power failure does to data that was not synced.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LoseData {
-    /// All of it is lost; with `torn_write`, each file keeps a beginning of it.
-    Unsynced,
-    /// Each page is old, new or torn, as chance has it.
-    Mix,
-    /// None: the drive's cache and the kernel's made it.
-    Nothing,
-}
-
 /// The words of [`Side`].
 const SIDES: &[(&str, Side)] = &[("before", Side::Before), ("after", Side::After)];
 
-/// The words of [`LoseData`].
-const LOSE_WORDS: &[(&str, LoseData)] =
-    &[("unsynced", LoseData::Unsynced), ("mix", LoseData::Mix), ("nothing", LoseData::Nothing)];
+/// The words of [`Lose`].
+const LOSE_WORDS: &[(&str, Lose)] = &[("unsynced", Lose::Unsynced), ("mix", Lose::Mix), ("nothing", Lose::Nothing)];
 
 impl ProcessAction {
     pub(super) const fn word(&self) -> &'static str {
@@ -124,17 +112,21 @@ impl ProcessAction {
             Self::Kill(_) | Self::Stop(_) | Self::Pause(_) | Self::Wipe(_) | Self::Twin(_) => Vec::new(),
             Self::Roll { pause, .. } => vec![format!("pause = \"{}\"", show_duration(*pause))],
             Self::CrashAt { effect, side, nth, .. } => {
-                let side = SIDES.iter().find(|(_, known)| known == side).map_or("before", |(word, _)| word);
+                let side = word_of(SIDES, side);
                 vec![format!("effect = \"{}\"", effect.name()), format!("when = \"{side}\""), format!("nth = {nth}")]
             }
             Self::PowerOff { lose, torn_write, .. } => {
-                let word = LOSE_WORDS.iter().find(|(_, known)| known == lose).map_or("unsynced", |(word, _)| word);
-                let mut arguments = vec![format!("lose = \"{word}\"")];
+                let mut arguments = vec![format!("lose = \"{}\"", word_of(LOSE_WORDS, lose))];
                 arguments.extend(torn_write.map(|bytes| format!("torn_write = \"{}\"", show_size(bytes))));
                 arguments
             }
         }
     }
+}
+
+/// The word of a value in a table that has them all.
+fn word_of<T: PartialEq>(table: &[(&'static str, T)], value: &T) -> &'static str {
+    table.iter().find(|(_, known)| known == value).expect("every value has its word").0
 }
 
 pub(super) fn read(
@@ -159,7 +151,7 @@ pub(super) fn read(
             });
             ProcessAction::PowerOff {
                 hosts: hosts(name, fields, problems, source)?,
-                lose: lose.map_or(LoseData::Unsynced, |lose| lose.value),
+                lose: lose.map_or(Lose::Unsynced, |lose| lose.value),
                 torn_write: torn_write.map(|size| size.value),
             }
         }
