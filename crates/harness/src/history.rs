@@ -119,6 +119,12 @@ pub struct History {
 }
 
 impl History {
+    /// A load's client as people call it.
+    pub fn client(&self, load: u16, client: u16) -> String {
+        let name = self.loads.get(usize::from(load)).map_or("?", |load| load.name.as_str());
+        format!("{name}-{client}")
+    }
+
     /// The send that wrote `value`.
     pub fn send_of(&self, value: Value) -> Option<&Send> {
         match value {

@@ -68,16 +68,15 @@ impl Checker for Acknowledged {
 
 impl Acknowledged {
     fn tell(&self, run: &RunEnd, send: &Send, offset: Offset, found: Option<Value>, count: usize) -> Violation {
-        let load = run.history.loads.get(usize::from(send.load)).map_or("?", |load| load.name.as_str());
         let read = &run.read_back.partitions[&send.partition];
         let mut violation = Violation::new("an acknowledged record is gone")
             .with(
                 "record",
                 format!(
-                    "{} offset {}, acked to {load}-{} at {:.3}s (acks=all)",
+                    "{} offset {}, acked to {} at {:.3}s (acks=all)",
                     send.partition,
                     grouped(offset.0),
-                    send.client,
+                    run.history.client(send.load, send.client),
                     send.done_ns as f64 / 1e9
                 ),
             )

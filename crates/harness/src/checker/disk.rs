@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use protocol::{NodeId, Offset, TopicPartition};
 use runtime::Observation;
 
+use super::tally::Tally;
 use super::{Checker, HostDisk, Judgement, RunEnd, Violation};
 use crate::event::{Stamped, grouped};
 
@@ -42,9 +43,7 @@ pub struct RecoverySound {
     known: BTreeMap<(NodeId, TopicPartition), Known>,
     /// Nodes whose process ended and did not start again: their disks may be torn.
     down: BTreeSet<NodeId>,
-    judged: u64,
-    broken: u64,
-    first: Option<Violation>,
+    tally: Tally,
     /// Is told what the disks hold, so that they are read once.
     epochs: Arc<Mutex<epochs::Epochs>>,
 }
@@ -59,63 +58,58 @@ impl RecoverySound {
         self.known.entry((node, partition.clone())).or_default()
     }
 
-    fn breach(&mut self, violation: Violation) {
-        self.broken += 1;
-        self.first.get_or_insert(violation);
-    }
-
     fn opened(&mut self, event: &Stamped, partition: &TopicPartition, start: Offset, end: Offset) {
         let known = self.known(event.node, partition);
         let (durable, damaged) = (known.durable.take(), known.damaged);
         let Some((first, found)) = known.found.take() else { return };
-        self.judged += 1;
+        self.tally.judged += 1;
         // A log that ends before it begins is dropped, and begins where it should.
         let expected = if found < start && first < start { start } else { found };
         if if damaged { end < expected } else { end != expected } {
-            self.breach(
+            self.tally.breach(|| {
                 Violation::new("a recovered log is not the longest valid prefix of what its disk held")
                     .with("log", format!("{partition} on {}", event.host))
                     .with("on disk", format!("offsets {} to {}", grouped(first.0), grouped(found.0)))
                     .with("recovered", format!("up to {}", grouped(end.0)))
-                    .at(event),
-            );
+                    .at(event)
+            });
         }
         if let Some(durable) = durable.filter(|durable| end < *durable && !damaged) {
-            self.breach(
+            self.tally.breach(|| {
                 Violation::new("a recovered log lacks bytes that were synced")
                     .with("log", format!("{partition} on {}", event.host))
                     .with("durable", format!("below {}", grouped(durable.0)))
                     .with("recovered", format!("up to {}", grouped(end.0)))
-                    .at(event),
-            );
+                    .at(event)
+            });
         }
     }
 
     fn whole(&mut self, host: &str, log: &ReplicaLog) {
-        self.judged += 1;
+        self.tally.judged += 1;
         if let Some(stray) = &log.stray {
-            self.breach(
+            self.tally.breach(|| {
                 Violation::new("a log holds bytes behind its last valid batch at the end")
                     .with("log", format!("{} on {host}", log.partition))
-                    .with("bytes", stray.clone()),
-            );
+                    .with("bytes", stray.clone())
+            });
         }
         if let Some(wrong) = log.wrong_index.first() {
-            self.breach(
+            self.tally.breach(|| {
                 Violation::new("an offset index does not answer as a scan of its segment does")
                     .with("log", format!("{} on {host}", log.partition))
-                    .with("entry", wrong.clone()),
-            );
+                    .with("entry", wrong.clone())
+            });
         }
     }
 
     fn equal(&mut self, a: (&str, &ReplicaLog), b: (&str, &ReplicaLog)) {
         let Some(difference) = reader::difference(a.1, b.1) else { return };
-        self.breach(
+        self.tally.breach(|| {
             Violation::new("two replicas differ before a batch that both hold")
                 .with("log", format!("{} on {} and {}", a.1.partition, a.0, b.0))
-                .with("differ", difference),
-        );
+                .with("differ", difference)
+        });
     }
 }
 
@@ -204,9 +198,6 @@ impl Checker for RecoverySound {
                 self.equal(pair[0], pair[1]);
             }
         }
-        match self.first.take() {
-            Some(first) => Judgement::Violated(Box::new(Violation { count: self.broken, ..first })),
-            None => Judgement::held(self.judged, "no disk was read"),
-        }
+        self.tally.verdict("no disk was read")
     }
 }

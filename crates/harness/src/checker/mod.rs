@@ -6,6 +6,7 @@
 
 mod acknowledged;
 pub mod disk;
+mod known;
 mod metadata;
 mod observed;
 mod order;
@@ -358,8 +359,7 @@ pub fn all(setup: &Setup) -> Vec<Box<dyn Checker>> {
         Box::<order::ProducerOrder>::default(),
     ];
     checkers.extend(replication::checkers(setup.keep));
-    checkers.push(Box::<metadata::isr::IsrSound>::default());
-    checkers.push(Box::<metadata::Same>::default());
+    checkers.extend(metadata::checkers());
     let recovery_sound = disk::RecoverySound::default();
     let epochs = recovery_sound.epochs();
     checkers.push(Box::new(recovery_sound));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use protocol::{Offset, TopicPartition};
 
 use super::acknowledged::legally_lost;
+use super::tally::Tally;
 use super::{Checker, Judgement, RunEnd, Violation};
 use crate::event::grouped;
 use crate::history::{SendOutcome, Value};
@@ -47,16 +48,15 @@ impl Checker for OneValuePerOffset {
 
     fn finish(&mut self, run: &RunEnd) -> Judgement {
         let mut seen: BTreeMap<&TopicPartition, BTreeMap<Offset, (Value, Source)>> = BTreeMap::new();
-        let (mut judged, mut broken, mut first) = (0_u64, 0_u64, None);
+        let mut tally = Tally::default();
         let mut look = |partition, offset: Offset, value: Value, source: Source| {
             if legally_lost(run, partition, offset) {
                 return;
             }
-            judged += 1;
+            tally.judged += 1;
             let (known, where_from) = *seen.entry(partition).or_default().entry(offset).or_insert((value, source));
             if known != value {
-                broken += 1;
-                first.get_or_insert_with(|| {
+                tally.breach(|| {
                     let mut violation = Violation::new("two different records were seen at one offset")
                         .with("offset", format!("{partition} offset {}", grouped(offset.0)))
                         .with("first", format!("{known:?} by {}", where_from.shown()))
@@ -82,7 +82,7 @@ impl Checker for OneValuePerOffset {
                 look(partition, *offset, *value, Source::ReadBack);
             }
         }
-        verdict(first, broken, judged, "nothing was acknowledged or read")
+        tally.verdict("nothing was acknowledged or read")
     }
 }
 
@@ -105,12 +105,12 @@ impl Checker for NoGapNoStepBack {
 
     fn finish(&mut self, run: &RunEnd) -> Judgement {
         let mut positions: BTreeMap<(u16, u16, u32), Offset> = BTreeMap::new();
-        let (mut judged, mut broken, mut first) = (0, 0, None);
+        let mut tally = Tally::default();
         for read in &run.history.reads {
             let Some(before) = positions.insert((read.load, read.client, read.partition), read.offset) else {
                 continue;
             };
-            judged += 1;
+            tally.judged += 1;
             if read.offset == before.plus(1) {
                 continue;
             }
@@ -120,12 +120,10 @@ impl Checker for NoGapNoStepBack {
             if (low.0..=high.0 + 1).any(|offset| legally_lost(run, partition, Offset(offset))) {
                 continue;
             }
-            broken += 1;
-            first.get_or_insert_with(|| {
+            tally.breach(|| {
                 let step = if read.offset <= before { "stepped back" } else { "left a gap" };
-                let load = run.history.loads.get(usize::from(read.load)).map_or("?", |load| load.name.as_str());
                 let mut violation = Violation::new(format!("a consumer {step}"))
-                    .with("reader", format!("{load}-{}", read.client))
+                    .with("reader", run.history.client(read.load, read.client))
                     .with("offsets", format!("{partition}: {} after {}", grouped(read.offset.0), grouped(before.0)));
                 violation.partition = Some(partition.clone());
                 violation.at_ns = Some(read.at_ns);
@@ -134,10 +132,9 @@ impl Checker for NoGapNoStepBack {
         }
         for (partition, read) in &run.read_back.partitions {
             for pair in read.records.windows(2) {
-                judged += 1;
+                tally.judged += 1;
                 if pair[1].0 != pair[0].0.plus(1) {
-                    broken += 1;
-                    first.get_or_insert_with(|| {
+                    tally.breach(|| {
                         let mut violation = Violation::new("the final read-back has a gap").with(
                             "offsets",
                             format!("{partition}: {} after {}", grouped(pair[1].0.0), grouped(pair[0].0.0)),
@@ -148,7 +145,7 @@ impl Checker for NoGapNoStepBack {
                 }
             }
         }
-        verdict(first, broken, judged, "no consumer read two records")
+        tally.verdict("no consumer read two records")
     }
 }
 
@@ -170,9 +167,9 @@ impl Checker for NoPhantom {
     }
 
     fn finish(&mut self, run: &RunEnd) -> Judgement {
-        let (mut judged, mut broken, mut first) = (0, 0, None);
+        let mut tally = Tally::default();
         let mut look = |partition: &TopicPartition, offset: Offset, value: Value, at_ns: Option<u64>| {
-            judged += 1;
+            tally.judged += 1;
             let wrong = match run.history.send_of(value) {
                 None => Some("no load sent these bytes".to_owned()),
                 Some(send) if send.partition != *partition => Some(format!("it was sent to {}", send.partition)),
@@ -185,8 +182,7 @@ impl Checker for NoPhantom {
                 },
             };
             if let Some(why) = wrong {
-                broken += 1;
-                first.get_or_insert_with(|| {
+                tally.breach(|| {
                     let mut violation = Violation::new("a record was read that must not be there")
                         .with("record", format!("{partition} offset {}: {value:?}", grouped(offset.0)))
                         .with("why", why);
@@ -204,13 +200,6 @@ impl Checker for NoPhantom {
                 look(partition, *offset, *value, None);
             }
         }
-        verdict(first, broken, judged, "nothing was read")
-    }
-}
-
-fn verdict(first: Option<Violation>, broken: u64, judged: u64, nothing: &str) -> Judgement {
-    match first {
-        Some(first) => Judgement::Violated(Box::new(Violation { count: broken, ..first })),
-        None => Judgement::held(judged, nothing),
+        tally.verdict("nothing was read")
     }
 }

@@ -88,12 +88,11 @@ impl Checker for ProducerOrder {
 }
 
 fn tell(run: &RunEnd, first: (&Send, Offset), then: (&Send, Offset)) -> Violation {
-    let load = run.history.loads.get(usize::from(first.0.load)).map_or("?", |load| load.name.as_str());
     let line = |(send, offset): (&Send, Offset)| {
         format!("at {:.3}s, acknowledged at offset {}", send.sent_ns as f64 / 1e9, grouped(offset.0))
     };
     let mut violation = Violation::new("records of one producer lie in another order than they were sent in")
-        .with("producer", format!("{load}-{} to {}", first.0.client, first.0.partition))
+        .with("producer", format!("{} to {}", run.history.client(first.0.load, first.0.client), first.0.partition))
         .with("first sent", line(first))
         .with("then sent", line(then));
     violation.partition = Some(first.0.partition.clone());

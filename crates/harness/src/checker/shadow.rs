@@ -10,6 +10,7 @@ use protocol::{LeaderEpoch, NodeId, Offset, TopicPartition};
 use runtime::Observation;
 use runtime::observation::{ProcessEnd, ReplicaRole};
 
+use super::known;
 use crate::event::Stamped;
 
 /// One batch as a replica holds it.
@@ -141,10 +142,7 @@ impl Shadow {
     }
 
     fn at(&mut self, partition: &TopicPartition, node: NodeId) -> &mut Replica {
-        if !self.replicas.contains_key(partition) {
-            self.replicas.insert(partition.clone(), BTreeMap::new());
-        }
-        self.replicas.get_mut(partition).expect("just made").entry(node).or_default()
+        known::of(&mut self.replicas, partition).entry(node).or_default()
     }
 
     /// Takes an event in; returns what a power failure took, when the log's opening shows it.

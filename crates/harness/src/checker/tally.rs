@@ -21,9 +21,9 @@ impl Tally {
     }
 
     /// The verdict; `nothing` is why there may have been nothing to judge.
-    pub fn verdict(&self, nothing: &str) -> Judgement {
-        match &self.first {
-            Some(first) => Judgement::Violated(Box::new(Violation { count: self.broken, ..first.clone() })),
+    pub fn verdict(&mut self, nothing: &str) -> Judgement {
+        match self.first.take() {
+            Some(first) => Judgement::Violated(Box::new(Violation { count: self.broken, ..first })),
             None => Judgement::held(self.judged, nothing),
         }
     }

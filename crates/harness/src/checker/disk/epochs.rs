@@ -20,6 +20,7 @@ use runtime::Observation;
 use runtime::observation::ReplicaRole;
 
 use super::reader::{DiskBatch, ReplicaLog};
+use crate::checker::known;
 use crate::checker::tally::Tally;
 use crate::checker::{Checker, HostDisk, Judgement, RunEnd, Violation};
 use crate::event::{Stamped, grouped};
@@ -95,11 +96,7 @@ pub struct Epochs {
 
 impl Epochs {
     fn log(&mut self, node: NodeId, partition: &TopicPartition) -> &mut Log {
-        let logs = self.logs.entry(node).or_default();
-        if !logs.contains_key(partition) {
-            logs.insert(partition.clone(), Log::default());
-        }
-        logs.get_mut(partition).expect("just made")
+        known::of(self.logs.entry(node).or_default(), partition)
     }
 
     fn appended(

@@ -14,8 +14,9 @@ use protocol::{BrokerEpoch, LeaderEpoch, NodeId, Offset, PartitionEpoch, TopicPa
 use runtime::Observation;
 use runtime::observation::ReplicaRole;
 
+use super::Committed;
 use super::replay::{self, State};
-use super::{Offset0, committed};
+use crate::checker::known::{self, Offset0};
 use crate::checker::tally::Tally;
 use crate::checker::{Checker, Judgement, RunEnd, Violation};
 use crate::event::{Stamped, grouped};
@@ -63,6 +64,7 @@ struct Applied {
 /// See the module.
 #[derive(Default, Debug)]
 pub struct IsrSound {
+    log: Committed,
     high_watermark: Offset0,
     leaders: BTreeMap<(TopicPartition, LeaderEpoch), NodeId>,
     said: BTreeMap<NodeId, BTreeMap<TopicPartition, Said>>,
@@ -76,6 +78,10 @@ pub struct IsrSound {
 }
 
 impl IsrSound {
+    pub(super) fn reading(log: Committed) -> Self {
+        Self { log, ..Self::default() }
+    }
+
     /// A replica's epochs only rise.
     fn rises(
         &mut self,
@@ -130,10 +136,7 @@ impl IsrSound {
     }
 
     fn apply(&mut self, partition: &TopicPartition, applied: Applied) {
-        match self.applied.get_mut(partition) {
-            Some(list) => list.push(applied),
-            None => drop(self.applied.insert(partition.clone(), vec![applied])),
-        }
+        known::of(&mut self.applied, partition).push(applied);
     }
 
     /// A leader says whom it counts.
@@ -246,12 +249,12 @@ impl Checker for IsrSound {
 
     fn finish(&mut self, run: &RunEnd) -> Judgement {
         if !run.disks.is_empty()
-            && let Ok((batches, all)) = committed(run, self.high_watermark.0)
+            && let Ok((batches, all)) = self.log.clone().of(run, self.high_watermark.0)
         {
             // What cannot be read or applied, C-META tells.
             let mut history: BTreeMap<TopicPartition, Vec<replay::Partition>> = BTreeMap::new();
             let mut state = State::default();
-            for batch in &batches {
+            for batch in batches {
                 state.begin();
                 for (_, record) in &batch.records {
                     if state.apply(record).is_err() {
@@ -264,7 +267,7 @@ impl Checker for IsrSound {
                 }
             }
             self.stale(&history);
-            if all {
+            if *all {
                 self.prefixes(&history);
             }
         }

@@ -12,19 +12,23 @@ mod replay;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use protocol::{NodeId, Offset};
 use runtime::Observation;
 
+use super::known::Offset0;
 use super::tally::Tally;
 use super::{Checker, Judgement, RunEnd, Violation};
 use crate::event::{Stamped, grouped};
 use log::Batch;
 use replay::State;
 
-/// The committed batches of the metadata log, read from the disk that has most of them, and whether that is all of them.
-/// `Err`: why that cannot be told.
-fn committed(run: &RunEnd, high_watermark: Offset) -> Result<(Vec<Batch>, bool), String> {
+/// The committed batches of the metadata log, and whether that is all of them. `Err`: why that cannot be told.
+type CommittedLog = Result<(Vec<Batch>, bool), String>;
+
+/// Read from the disk that has most of them.
+fn committed(run: &RunEnd, high_watermark: Offset) -> CommittedLog {
     let voters: Vec<NodeId> = run.setup.nodes.iter().filter(|node| node.controller).map(|node| node.id).collect();
     let mut longest: Vec<Batch> = Vec::new();
     for disk in run.disks.iter().filter(|disk| voters.is_empty() || voters.contains(&disk.node)) {
@@ -42,6 +46,22 @@ fn committed(run: &RunEnd, high_watermark: Offset) -> Result<(Vec<Batch>, bool),
     Ok((longest, all))
 }
 
+/// What [`committed`] says, found out once for both checkers, who see the same high watermark.
+#[derive(Clone, Default, Debug)]
+struct Committed(Arc<OnceLock<CommittedLog>>);
+
+impl Committed {
+    fn of(&self, run: &RunEnd, high_watermark: Offset) -> &CommittedLog {
+        self.0.get_or_init(|| committed(run, high_watermark))
+    }
+}
+
+/// C-ISR and C-META.
+pub fn checkers() -> Vec<Box<dyn Checker>> {
+    let log = Committed::default();
+    vec![Box::new(isr::IsrSound::reading(log.clone())), Box::new(Same { log, ..Same::default() })]
+}
+
 /// What a node said that it has.
 #[derive(Debug)]
 struct Claim {
@@ -54,17 +74,9 @@ struct Claim {
 /// C-META: one log, one meaning.
 #[derive(Default, Debug)]
 pub struct Same {
+    log: Committed,
     high_watermark: Offset0,
     claims: Vec<Claim>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Offset0(Offset);
-
-impl Default for Offset0 {
-    fn default() -> Self {
-        Self(Offset::ZERO)
-    }
 }
 
 impl Checker for Same {
@@ -99,10 +111,11 @@ impl Checker for Same {
         if self.claims.is_empty() || run.disks.is_empty() {
             return tally.verdict(nothing);
         }
-        let batches = match committed(run, self.high_watermark.0) {
+        let log = self.log.clone();
+        let batches = match log.of(run, self.high_watermark.0) {
             Ok((batches, _)) => batches,
             Err(why) => {
-                tally.breach(|| Violation::new("the metadata log cannot be read").with("log", why));
+                tally.breach(|| Violation::new("the metadata log cannot be read").with("log", why.clone()));
                 return tally.verdict(nothing);
             }
         };
@@ -112,7 +125,7 @@ impl Checker for Same {
         }
         let mut state = State::default();
         // Outside a metadata transaction, the state stands at the end of the last batch.
-        for batch in &batches {
+        for batch in batches {
             state.begin();
             for (offset, record) in &batch.records {
                 if let Err(why) = state.apply(record) {

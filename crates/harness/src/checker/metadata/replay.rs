@@ -341,6 +341,18 @@ impl Hash {
         hash
     }
 
+    /// Of a registration, by name: host, port, security protocol.
+    fn ends(self, mut ends: Vec<(&str, &str, u16, i16)>) -> Self {
+        ends.sort_by_key(|(name, ..)| *name);
+        self.all(&ends, |hash, (name, host, port, protocol)| hash.text(name).text(host).n(*port).n(*protocol))
+    }
+
+    /// Of a registration, by name: lowest and highest level.
+    fn features(self, mut features: Vec<(&str, i16, i16)>) -> Self {
+        features.sort_by_key(|(name, ..)| *name);
+        self.all(&features, |hash, (name, lowest, highest)| hash.text(name).n(*lowest).n(*highest))
+    }
+
     fn all<T>(self, list: &[T], one: impl Fn(Self, &T) -> Self) -> Self {
         let hash = self.n(list.len() as i64);
         list.iter().fold(hash, one)
@@ -355,22 +367,16 @@ fn broker_hash(it: &Broker) -> u64 {
         Some(rack) => hash.text(rack),
         None => hash.n(-1),
     };
-    let mut ends: Vec<_> = r.end_points.iter().collect();
-    ends.sort_by_key(|end| end.name.as_str());
-    let hash = hash.all(&ends, |hash, end| hash.text(&end.name).text(&end.host).n(end.port).n(end.security_protocol));
-    let mut features: Vec<_> = r.features.iter().collect();
-    features.sort_by_key(|feature| feature.name.as_str());
-    hash.all(&features, |hash, it| hash.text(&it.name).n(it.min_supported_version).n(it.max_supported_version)).0
+    let ends = r.end_points.iter().map(|end| (&*end.name, &*end.host, end.port, end.security_protocol));
+    let features = r.features.iter().map(|it| (&*it.name, it.min_supported_version, it.max_supported_version));
+    hash.ends(ends.collect()).features(features.collect()).0
 }
 
 fn controller_hash(it: &RegisterControllerRecord) -> u64 {
     let hash = Hash(2).n(it.controller_id).id(it.incarnation_id);
-    let mut ends: Vec<_> = it.end_points.iter().collect();
-    ends.sort_by_key(|end| end.name.as_str());
-    let hash = hash.all(&ends, |hash, end| hash.text(&end.name).text(&end.host).n(end.port).n(end.security_protocol));
-    let mut features: Vec<_> = it.features.iter().collect();
-    features.sort_by_key(|feature| feature.name.as_str());
-    hash.all(&features, |hash, it| hash.text(&it.name).n(it.min_supported_version).n(it.max_supported_version)).0
+    let ends = it.end_points.iter().map(|end| (&*end.name, &*end.host, end.port, end.security_protocol));
+    let features = it.features.iter().map(|it| (&*it.name, it.min_supported_version, it.max_supported_version));
+    hash.ends(ends.collect()).features(features.collect()).0
 }
 
 fn topic_hash(id: Uuid, name: &str) -> u64 {

@@ -7,6 +7,7 @@ use protocol::{LeaderEpoch, NodeId, Offset};
 use runtime::Observation;
 
 use super::shadow::{Batch, Shadow};
+use crate::checker::tally::Tally;
 use crate::checker::{Checker, Judgement, RunEnd, Violation};
 use crate::event::{Stamped, StoryLine};
 
@@ -20,17 +21,10 @@ pub struct LogsEqual {
     committed: BTreeMap<Offset, (Batch, StoryLine)>,
     /// How far each node was compared with that.
     compared: BTreeMap<NodeId, Offset>,
-    judged: u64,
-    first: Option<Box<Violation>>,
-    count: u64,
+    tally: Tally,
 }
 
 impl LogsEqual {
-    fn violated(&mut self, violation: Violation) {
-        self.count += 1;
-        self.first.get_or_insert_with(|| Box::new(violation));
-    }
-
     /// The batch known of this epoch that shares an offset with `batch`.
     fn overlapping(&self, batch: Batch) -> Option<&(Batch, StoryLine)> {
         let (_, known) = self.written.range(..=(batch.epoch, batch.last)).next_back()?;
@@ -38,7 +32,7 @@ impl LogsEqual {
     }
 
     fn appended(&mut self, event: &Stamped, batch: Batch) {
-        self.judged += 1;
+        self.tally.judged += 1;
         match self.overlapping(batch) {
             None => {
                 self.written.insert((batch.epoch, batch.base), (batch, StoryLine::of(event)));
@@ -49,7 +43,7 @@ impl LogsEqual {
                     .with("first", format!("{known} on {}", line.host))
                     .with("then", format!("{batch} on {}", event.host));
                 violation.story.push(line.clone());
-                self.violated(violation.at(event));
+                self.tally.breach(|| violation.at(event));
             }
         }
     }
@@ -59,7 +53,7 @@ impl LogsEqual {
         let Some(log) = self.shadow.node(event.node) else { return };
         let batches: Vec<Batch> = log.between(from, offset).collect();
         for batch in batches {
-            self.judged += 1;
+            self.tally.judged += 1;
             match self.committed_overlapping(batch) {
                 None => {
                     self.committed.insert(batch.base, (batch, StoryLine::of(event)));
@@ -70,7 +64,7 @@ impl LogsEqual {
                         .with("first", format!("{known} committed on {}", line.host))
                         .with("then", format!("{batch} committed on {}", event.host));
                     violation.story.push(line.clone());
-                    self.violated(violation.at(event));
+                    self.tally.breach(|| violation.at(event));
                 }
             }
         }
@@ -109,7 +103,7 @@ impl Checker for LogsEqual {
             if end < known {
                 let violation = Violation::new("a node cut its metadata log below its own high watermark")
                     .with("node", format!("{} cut to {end}, its high watermark was {known}", event.host));
-                self.violated(violation.at(event));
+                self.tally.breach(|| violation.at(event));
             }
         }
         if !self.shadow.observe(event) {
@@ -126,12 +120,6 @@ impl Checker for LogsEqual {
     }
 
     fn finish(&mut self, _run: &RunEnd) -> Judgement {
-        match self.first.take() {
-            Some(mut violation) => {
-                violation.count = self.count;
-                Judgement::Violated(violation)
-            }
-            None => Judgement::held(self.judged, "nobody wrote a metadata log"),
-        }
+        self.tally.verdict("nobody wrote a metadata log")
     }
 }

@@ -5,6 +5,7 @@ use runtime::Observation;
 
 use super::disk;
 use super::shadow::{Batch, Shadow};
+use crate::checker::tally::Tally;
 use crate::checker::{Checker, Judgement, RunEnd, Violation};
 use crate::event::{Stamped, StoryLine};
 
@@ -17,20 +18,13 @@ pub struct Durable {
     committed: Option<(Batch, StoryLine)>,
     /// Everything that anybody called committed, for the disks at the end.
     all: Vec<Batch>,
-    judged: u64,
-    first: Option<Box<Violation>>,
-    count: u64,
+    tally: Tally,
 }
 
 impl Durable {
     /// For a quorum of these voters.
     pub fn new(voters: Vec<NodeId>) -> Self {
-        Self { voters, shadow: Shadow::default(), committed: None, all: Vec::new(), judged: 0, first: None, count: 0 }
-    }
-
-    fn violated(&mut self, violation: Violation) {
-        self.count += 1;
-        self.first.get_or_insert_with(|| Box::new(violation));
+        Self { voters, shadow: Shadow::default(), committed: None, all: Vec::new(), tally: Tally::default() }
     }
 
     fn committed_to(&mut self, event: &Stamped, offset: Offset) {
@@ -40,7 +34,7 @@ impl Durable {
         if let Some(last) = new.last() {
             self.committed = Some((*last, StoryLine::of(event)));
             self.all.extend(new);
-            self.judged += 1;
+            self.tally.judged += 1;
             self.judge(event, "when it was committed");
         }
     }
@@ -59,7 +53,7 @@ impl Durable {
                 .with("record", format!("{batch}, committed on {}", line.host))
                 .with("durable on", format!("nodes {have:?} of {} voters, {when}", self.voters.len()));
             violation.story.push(line.clone());
-            self.violated(violation.at(event));
+            self.tally.breach(|| violation.at(event));
         }
     }
 
@@ -75,14 +69,13 @@ impl Durable {
             return;
         }
         for batch in std::mem::take(&mut self.all) {
-            let have = logs.iter().filter(|(_, log)| log.has(&batch)).count();
-            if have <= self.voters.len() / 2 {
-                let on: Vec<NodeId> = logs.iter().filter(|(_, log)| log.has(&batch)).map(|(node, _)| *node).collect();
-                self.violated(
+            let on: Vec<NodeId> = logs.iter().filter(|(_, log)| log.has(&batch)).map(|(node, _)| *node).collect();
+            if on.len() <= self.voters.len() / 2 {
+                self.tally.breach(|| {
                     Violation::new("a committed metadata record is missing from the disks at the end")
                         .with("record", batch.to_string())
-                        .with("on the disks of", format!("nodes {on:?} of {} voters", self.voters.len())),
-                );
+                        .with("on the disks of", format!("nodes {on:?} of {} voters", self.voters.len()))
+                });
             }
         }
     }
@@ -116,12 +109,6 @@ impl Checker for Durable {
 
     fn finish(&mut self, run: &RunEnd) -> Judgement {
         self.read_disks(run);
-        match self.first.take() {
-            Some(mut violation) => {
-                violation.count = self.count;
-                Judgement::Violated(violation)
-            }
-            None => Judgement::held(self.judged, "the quorum committed nothing"),
-        }
+        self.tally.verdict("the quorum committed nothing")
     }
 }

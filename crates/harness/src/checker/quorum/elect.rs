@@ -6,6 +6,7 @@ use protocol::{LeaderEpoch, NodeId};
 use runtime::Observation;
 use runtime::observation::QuorumRole;
 
+use crate::checker::tally::Tally;
 use crate::checker::{Checker, Judgement, RunEnd, Violation};
 use crate::event::{Stamped, StoryLine};
 
@@ -18,8 +19,8 @@ pub struct OneLeader {
     nodes: BTreeMap<NodeId, Said>,
     /// Each vote given: (voter, epoch) → candidate.
     votes: BTreeMap<(NodeId, LeaderEpoch), (NodeId, StoryLine)>,
-    first: Option<Box<Violation>>,
-    count: u64,
+    /// Judged are epochs with a leader.
+    tally: Tally,
 }
 
 #[derive(Clone, Debug)]
@@ -29,11 +30,6 @@ struct Said {
 }
 
 impl OneLeader {
-    fn violated(&mut self, violation: Violation) {
-        self.count += 1;
-        self.first.get_or_insert_with(|| Box::new(violation));
-    }
-
     fn epoch(&mut self, event: &Stamped, epoch: LeaderEpoch) {
         let line = StoryLine::of(event);
         if let Some(before) = self.nodes.insert(event.node, Said { epoch, line })
@@ -42,7 +38,7 @@ impl OneLeader {
             let mut violation = Violation::new("a node's quorum epoch went back")
                 .with("node", format!("{} was in epoch {}, now {epoch}", event.host, before.epoch));
             violation.story.push(before.line);
-            self.violated(violation.at(event));
+            self.tally.breach(|| violation.at(event));
         }
     }
 
@@ -60,19 +56,22 @@ impl OneLeader {
                 let mut violation = Violation::new(claim)
                     .with("vote", format!("{} voted for {former} in epoch {epoch}, now for {voted}", event.host));
                 violation.story.push(line.clone());
-                self.violated(violation.at(event));
+                self.tally.breach(|| violation.at(event));
             }
         }
     }
 
     fn leads(&mut self, event: &Stamped, epoch: LeaderEpoch) {
         let line = StoryLine::of(event);
-        let (leader, first) = self.leaders.entry(epoch).or_insert_with(|| (event.node, line));
+        let (leader, first) = self.leaders.entry(epoch).or_insert_with(|| {
+            self.tally.judged += 1;
+            (event.node, line)
+        });
         if *leader != event.node {
             let mut violation = Violation::new("two nodes lead one epoch of the quorum")
                 .with("epoch", format!("{epoch}: nodes {leader} and {}", event.node));
             violation.story.push(first.clone());
-            self.violated(violation.at(event));
+            self.tally.breach(|| violation.at(event));
         }
     }
 }
@@ -113,12 +112,6 @@ impl Checker for OneLeader {
     }
 
     fn finish(&mut self, _run: &RunEnd) -> Judgement {
-        match self.first.take() {
-            Some(mut violation) => {
-                violation.count = self.count;
-                Judgement::Violated(violation)
-            }
-            None => Judgement::held(self.leaders.len() as u64, "no quorum elected a leader"),
-        }
+        self.tally.verdict("no quorum elected a leader")
     }
 }

@@ -9,6 +9,7 @@ use runtime::Observation;
 use runtime::observation::QuorumRole;
 
 use super::shadow::Shadow;
+use crate::checker::tally::Tally;
 use crate::checker::{Checker, Judgement, RunEnd, Violation};
 use crate::event::Stamped;
 
@@ -19,35 +20,28 @@ pub struct TrueHighWatermark {
     shadow: Shadow,
     /// The epoch that a node leads.
     leads: BTreeMap<NodeId, Option<LeaderEpoch>>,
-    judged: u64,
-    first: Option<Box<Violation>>,
-    count: u64,
+    tally: Tally,
 }
 
 impl TrueHighWatermark {
     /// For a quorum of these voters.
     pub fn new(voters: Vec<NodeId>) -> Self {
-        Self { voters, shadow: Shadow::default(), leads: BTreeMap::new(), judged: 0, first: None, count: 0 }
-    }
-
-    fn violated(&mut self, violation: Violation) {
-        self.count += 1;
-        self.first.get_or_insert_with(|| Box::new(violation));
+        Self { voters, shadow: Shadow::default(), leads: BTreeMap::new(), tally: Tally::default() }
     }
 
     fn moved(&mut self, event: &Stamped, epoch: LeaderEpoch, before: Offset, offset: Offset) {
-        self.judged += 1;
+        self.tally.judged += 1;
         if offset < before {
             let violation = Violation::new("the quorum leader's high watermark went back")
                 .with("node", format!("{}: {before} -> {offset}", event.host));
-            self.violated(violation.at(event));
+            self.tally.breach(|| violation.at(event));
         }
         let last = self.shadow.node(event.node).and_then(|log| log.at(offset.plus(-1)));
         if let Some(last) = last.filter(|last| last.epoch != epoch) {
             let violation = Violation::new("the quorum's leader committed a record of an older epoch by counting")
                 .with("high watermark", format!("{offset} on {}, which leads epoch {epoch}", event.host))
                 .with("last record below", last.to_string());
-            self.violated(violation.at(event));
+            self.tally.breach(|| violation.at(event));
         }
         let have =
             self.voters.iter().filter(|node| self.shadow.node(**node).is_some_and(|log| log.end >= offset)).count();
@@ -55,7 +49,7 @@ impl TrueHighWatermark {
             let violation = Violation::new("the quorum's high watermark is above the logs of a majority")
                 .with("high watermark", format!("{offset} on {}", event.host))
                 .with("logs", format!("{have} of {} voters have that much", self.voters.len()));
-            self.violated(violation.at(event));
+            self.tally.breach(|| violation.at(event));
         }
     }
 }
@@ -87,12 +81,6 @@ impl Checker for TrueHighWatermark {
     }
 
     fn finish(&mut self, _run: &RunEnd) -> Judgement {
-        match self.first.take() {
-            Some(mut violation) => {
-                violation.count = self.count;
-                Judgement::Violated(violation)
-            }
-            None => Judgement::held(self.judged, "no quorum leader committed anything"),
-        }
+        self.tally.verdict("no quorum leader committed anything")
     }
 }

@@ -4,9 +4,8 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use protocol::{LeaderEpoch, Offset, TopicPartition};
 
-use super::{Memory, shown};
+use super::{Memory, committed, shown};
 use crate::checker::Violation;
-use crate::checker::shadow::Held;
 use crate::event::{Stamped, grouped};
 
 impl Memory {
@@ -35,11 +34,7 @@ impl Memory {
             return;
         }
         self.complete.judged += 1;
-        let missing = known.committed.range(..owed).find_map(|(base, mark)| match replica.held(*base) {
-            Held::Batch(held) if held == *mark => None,
-            Held::Unseen => None,
-            held => Some((*base, *mark, held)),
-        });
+        let missing = known.contradicts(replica, ..owed);
         if end < owed {
             self.complete.breach(|| {
                 Violation::new("a new leader lacks committed records")
@@ -51,10 +46,7 @@ impl Memory {
             self.complete.breach(|| {
                 Violation::new("a new leader holds other records than those committed")
                     .with("election", format!("{partition}: node {} leads epoch {epoch}", event.node))
-                    .with(
-                        "committed",
-                        format!("offset {}, epoch {}, crc {:08x}", grouped(base.0), mark.epoch, mark.crc),
-                    )
+                    .with("committed", committed(base, mark))
                     .with("held", shown(held))
                     .at(event)
             });

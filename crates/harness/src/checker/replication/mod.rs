@@ -16,13 +16,15 @@ mod start;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::RangeBounds;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::{LeaderEpoch, NodeId, Offset, TopicPartition};
 use runtime::Observation;
 use runtime::observation::{ProcessEnd, ReplicaRole};
 
-use super::shadow::{Held, Lost, Mark, Shadow};
+use super::known::{self, Offset0};
+use super::shadow::{Held, Lost, Mark, Replica, Shadow};
 use super::tally::Tally;
 use super::{Checker, HostDisk, Judgement, Keep, RunEnd};
 use crate::event::{Stamped, grouped};
@@ -129,13 +131,13 @@ impl Checker for Part {
             _ => {}
         }
         let (tally, nothing) = match self.promise {
-            Promise::HighWatermarkSafe => (&memory.safe, "no leader's high watermark advanced"),
-            Promise::LogMatching => (&memory.matching, "no batch was on two replicas"),
-            Promise::LeaderComplete => (&memory.complete, "no leader was elected after a record was committed"),
-            Promise::AcksOne => (&memory.acks_one, "nothing was acknowledged with acks=1"),
-            Promise::Readable => (&memory.readable, "no consumer was given a record"),
-            Promise::Latest => (&memory.latest, "no high watermark moved and nobody asked for an end"),
-            Promise::LogStart => (&memory.log_start, "no log was opened"),
+            Promise::HighWatermarkSafe => (&mut memory.safe, "no leader's high watermark advanced"),
+            Promise::LogMatching => (&mut memory.matching, "no batch was on two replicas"),
+            Promise::LeaderComplete => (&mut memory.complete, "no leader was elected after a record was committed"),
+            Promise::AcksOne => (&mut memory.acks_one, "nothing was acknowledged with acks=1"),
+            Promise::Readable => (&mut memory.readable, "no consumer was given a record"),
+            Promise::Latest => (&mut memory.latest, "no high watermark moved and nobody asked for an end"),
+            Promise::LogStart => (&mut memory.log_start, "no log was opened"),
         };
         tally.verdict(nothing)
     }
@@ -164,13 +166,14 @@ struct Partition {
     shown: latest::Shown,
 }
 
-/// An offset that is 0 by default.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Offset0(Offset);
-
-impl Default for Offset0 {
-    fn default() -> Self {
-        Self(Offset::ZERO)
+impl Partition {
+    /// The first committed batch in these offsets that the replica does not hold as it was committed.
+    fn contradicts(&self, replica: &Replica, offsets: impl RangeBounds<Offset>) -> Option<(Offset, Mark, Held)> {
+        self.committed.range(offsets).find_map(|(base, mark)| match replica.held(*base) {
+            Held::Batch(held) if held == *mark => None,
+            Held::Unseen => None,
+            held => Some((*base, *mark, held)),
+        })
     }
 }
 
@@ -209,10 +212,7 @@ impl Memory {
     }
 
     fn partition(&mut self, partition: &TopicPartition) -> &mut Partition {
-        if !self.partitions.contains_key(partition) {
-            self.partitions.insert(partition.clone(), Partition::default());
-        }
-        self.partitions.get_mut(partition).expect("just made")
+        known::of(&mut self.partitions, partition)
     }
 
     fn observe(&mut self, event: &Stamped) {
@@ -306,6 +306,10 @@ impl Memory {
         let led = known.led.entry(epoch).or_insert((event.node, to));
         led.1 = led.1.max(to);
     }
+}
+
+fn committed(base: Offset, mark: Mark) -> String {
+    format!("offset {}, epoch {}, crc {:08x}", grouped(base.0), mark.epoch, mark.crc)
 }
 
 fn shown(held: Held) -> String {

@@ -5,9 +5,8 @@
 
 use protocol::{Offset, TopicPartition};
 
-use super::{Memory, shown};
+use super::{Memory, committed, shown};
 use crate::checker::acknowledged::legally_lost;
-use crate::checker::shadow::Held;
 use crate::checker::{RunEnd, Violation};
 use crate::event::{Stamped, grouped};
 
@@ -38,19 +37,11 @@ impl Memory {
             });
         }
         let Some(known) = known else { return };
-        let wrong = known.committed.range(from..to).find_map(|(base, mark)| match replica.held(*base) {
-            Held::Batch(held) if held == *mark => None,
-            Held::Unseen => None,
-            held => Some((*base, *mark, held)),
-        });
-        if let Some((base, mark, held)) = wrong {
+        if let Some((base, mark, held)) = known.contradicts(replica, from..to) {
             self.readable.breach(|| {
                 Violation::new("a consumer was given other records than those committed")
                     .with("fetch", fetch())
-                    .with(
-                        "committed",
-                        format!("offset {}, epoch {}, crc {:08x}", grouped(base.0), mark.epoch, mark.crc),
-                    )
+                    .with("committed", committed(base, mark))
                     .with("given", shown(held))
                     .at(event)
             });
@@ -73,10 +64,10 @@ impl Memory {
             let partition = history.partition_of(read);
             if read.offset >= end && !legally_lost(run, partition, read.offset) {
                 self.readable.breach(|| {
-                    let load = history.loads.get(usize::from(read.load)).map_or("?", |load| load.name.as_str());
+                    let client = history.client(read.load, read.client);
                     let mut violation = Violation::new("a record that a consumer has read is gone")
                         .with("record", format!("{partition} offset {}", grouped(read.offset.0)))
-                        .with("read", format!("by {load}-{} at {:.3}s", read.client, read.at_ns as f64 / 1e9))
+                        .with("read", format!("by {client} at {:.3}s", read.at_ns as f64 / 1e9))
                         .with("missing", format!("from the final read-back, which ends at {}", grouped(end.0)));
                     violation.partition = Some(partition.clone());
                     violation.at_ns = Some(read.at_ns);

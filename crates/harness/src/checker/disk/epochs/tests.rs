@@ -39,12 +39,12 @@ impl Told {
         self.tell(Observation::EpochEnd { partition: orders(), asked, epoch, end })
     }
 
-    fn claim(&self) -> Option<String> {
-        claim(&self.0)
+    fn claim(&mut self) -> Option<String> {
+        claim(&mut self.0)
     }
 }
 
-fn claim(epochs: &Epochs) -> Option<String> {
+fn claim(epochs: &mut Epochs) -> Option<String> {
     match epochs.tally.verdict("nothing") {
         Judgement::Violated(violation) => Some(violation.claim),
         Judgement::Held { .. } => None,
@@ -139,7 +139,7 @@ fn file(text: &str, point: i64, at_end: bool) -> Option<String> {
     } else {
         epochs.before_start(&disk, &[log(&BATCHES)]);
     }
-    claim(&epochs)
+    claim(&mut epochs)
 }
 
 #[test]
