@@ -12,7 +12,7 @@ use std::time::Duration;
 use ::metadata::Image;
 use protocol::messages::FetchRequest;
 use protocol::messages::fetch_request::FetchPartition;
-use protocol::{BrokerEpoch, ErrorCode, LeaderEpoch, NodeId, Offset, Str, TopicIdPartition};
+use protocol::{BrokerEpoch, ErrorCode, LeaderEpoch, NodeId, Offset, Str, TopicIdPartition, Uuid};
 use replication::{
     Asked, Begun, FINAL_EPOCH, FetchFrom, FetchGather, FetchGatherEffect, FetchGatherEvent, Place, SessionRequest,
 };
@@ -125,23 +125,19 @@ impl Fetching {
     fn begin(&mut self, request: FetchRequest) -> Result<(), ErrorCode> {
         let by_id = self.context.api_version >= 13;
         let image = self.serving.image.load();
+        let key = |topic_id: Uuid, topic: &Str, partition: i32| {
+            let topic = if by_id { Str::default() } else { topic.clone() };
+            SessionKey { topic_id, topic, partition }
+        };
         let listed = request.topics.iter().flat_map(|topic| {
-            topic.partitions.iter().map(move |part| {
-                let topic_name = if by_id { Str::default() } else { topic.topic.clone() };
-                let key = SessionKey { topic_id: topic.topic_id, topic: topic_name, partition: part.partition };
-                (key, asked(part))
-            })
+            topic.partitions.iter().map(move |part| (key(topic.topic_id, &topic.topic, part.partition), asked(part)))
         });
         if request.session_id == 0 && request.session_epoch == FINAL_EPOCH {
             listed.for_each(|(key, asked)| self.add(&image, key, &asked, None));
             return Ok(());
         }
         let forgotten = request.forgotten_topics_data.iter().flat_map(|topic| {
-            topic.partitions.iter().map(move |partition| SessionKey {
-                topic_id: topic.topic_id,
-                topic: if by_id { Str::default() } else { topic.topic.clone() },
-                partition: *partition,
-            })
+            topic.partitions.iter().map(move |partition| key(topic.topic_id, &topic.topic, *partition))
         });
         let mut session = SessionRequest {
             id: request.session_id,
@@ -153,17 +149,15 @@ impl Fetching {
             forgotten: forgotten.collect(),
         };
         let sessions = self.serving.shards.sessions();
-        match sessions.begin(self.context.arrival.mono, &mut session) {
+        let begun = sessions.begin(self.context.arrival.mono, &mut session);
+        match begun {
             Begun::Refused(error) => return Err(error),
             Begun::Sessionless => {
                 session.listed.into_iter().for_each(|(key, asked)| self.add(&image, key, &asked, None))
             }
-            Begun::Full(held) => {
-                self.session = Some(SessionHold::new(sessions, held, true));
-                self.add_due();
-            }
-            Begun::Incremental(held) => {
-                self.session = Some(SessionHold::new(sessions, held, false));
+            Begun::Full(held) | Begun::Incremental(held) => {
+                let is_new = matches!(begun, Begun::Full(_));
+                self.session = Some(SessionHold::new(sessions, held, is_new));
                 self.add_due();
             }
         }
