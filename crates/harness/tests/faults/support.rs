@@ -15,15 +15,34 @@ pub fn small(faults: &[&str], reach: &[&str], storm_s: u32, seed: u64) -> Run {
 
 /// The same with three controllers of their own, c1 to c3.
 pub fn with_controllers(faults: &[&str], reach: &[&str], storm_s: u32, seed: u64) -> Run {
-    run_text(&text("", "controllers = 3", faults, reach, storm_s), seed)
+    run_text(&text(&Small { cluster: "controllers = 3", ..Small::default() }, faults, reach, storm_s), seed)
 }
 
 /// The same with more configuration of the brokers: `, "name" = value`.
-pub fn with_config(more: &str, faults: &[&str], reach: &[&str], storm_s: u32, seed: u64) -> Run {
-    run_text(&text(more, "", faults, reach, storm_s), seed)
+pub fn with_config(config: &str, faults: &[&str], reach: &[&str], storm_s: u32, seed: u64) -> Run {
+    run_text(&text(&Small { config, ..Small::default() }, faults, reach, storm_s), seed)
 }
 
-fn text(more: &str, cluster: &str, faults: &[&str], reach: &[&str], storm_s: u32) -> String {
+/// The same with three controllers of their own, a budget, and logs that are synced every 20 records, so that there is
+/// something at rest.
+pub fn with_synced_logs(keep: &str, faults: &[&str], reach: &[&str], storm_s: u32, seed: u64) -> Run {
+    let keep = format!("keep = \"{keep}\"");
+    let topic = "config = { \"flush.messages\" = 20 }";
+    let small = Small { cluster: "controllers = 3", topic, expect: &keep, ..Small::default() };
+    run_text(&text(&small, faults, reach, storm_s), seed)
+}
+
+/// Lines more than every small scenario has.
+#[derive(Default)]
+struct Small<'a> {
+    config: &'a str,
+    cluster: &'a str,
+    topic: &'a str,
+    expect: &'a str,
+}
+
+fn text(small: &Small<'_>, faults: &[&str], reach: &[&str], storm_s: u32) -> String {
+    let Small { config, cluster, topic, expect } = small;
     let faults: Vec<String> = faults.iter().map(|line| format!("  {{ {line} }},\n")).collect();
     let reach: Vec<String> = reach.iter().map(|line| format!("\"{line}\"")).collect();
     format!(
@@ -35,7 +54,7 @@ about = "One fault on a small cluster."
 brokers = 3
 {cluster}
 timers = "fast"
-config = {{ "min.insync.replicas" = 2{more} }}
+config = {{ "min.insync.replicas" = 2{config} }}
 
 [hardware]
 link = {{ latency = "200us" }}
@@ -44,6 +63,7 @@ disk = {{ fsync = "1ms" }}
 [topics.orders]
 partitions = 1
 replicas = 3
+{topic}
 
 [load.writers]
 produce = "orders"
@@ -67,6 +87,7 @@ faults = [
 
 [expect]
 safety = "all"
+{expect}
 reach = [{}]
 "#,
         faults.concat(),
@@ -76,7 +97,7 @@ reach = [{}]
 
 /// A run that must not pass, for a reason that is nobody's fault.
 pub fn inconclusive(faults: &[&str], storm_s: u32, seed: u64) -> Run {
-    let run = any_verdict(&text("", "", faults, &[], storm_s), seed);
+    let run = any_verdict(&text(&Small::default(), faults, &[], storm_s), seed);
     assert!(run.0.verdict == Verdict::Inconclusive, "{:?} {:?}", run.0.verdict, run.0.why);
     run
 }
