@@ -100,6 +100,7 @@ fn recorded_frames_are_read_and_written_alike() {
         tally.wrong.len(),
         tally.wrong[..tally.wrong.len().min(4)].join("\n")
     );
+    assert!(tally.not_generated.is_empty(), "frames that nobody can read: {:?}", tally.not_generated);
     assert!(!tally.same.is_empty());
 }
 
