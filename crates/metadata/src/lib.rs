@@ -9,6 +9,7 @@
 //! eligible leader replicas, reassignment, dynamic voters, ACLs, quotas. Records of what is absent are read and ignored.
 
 mod broker;
+pub mod broker_configs;
 pub mod configs;
 pub mod controller;
 mod delta;
