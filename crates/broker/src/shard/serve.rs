@@ -30,6 +30,8 @@ impl Hosted {
         }
         let log_start = self.view.log_start_offset;
         if acks == -1 && self.view.isr.len() < self.view.min_isr {
+            // The machine has the rule too; asked here, since Kafka answers so before it looks at the batch.
+            probe::sometimes!("produce_refused_below_min_isr");
             return refuse(ErrorCode::NotEnoughReplicas, log_start);
         }
         let batch = match part.batch {

@@ -132,7 +132,6 @@ impl Leader {
             return;
         }
         if acks == -1 && replica.isr.len() < replica.min_isr() {
-            probe::sometimes!("produce_refused_below_min_isr");
             out.push(Effect::Refuse { token, error: ErrorCode::NotEnoughReplicas });
             return;
         }
