@@ -230,6 +230,11 @@ impl Config {
         "record.validation",
     ];
 
+    /// Whether a node acts on the property of this name.
+    pub fn acts_on(name: &str) -> bool {
+        Numbers::NAMES.contains(&name) || Self::OTHER_NAMES.contains(&name)
+    }
+
     /// Reads `name = value` pairs; all problems at once.
     pub fn from_properties<'a>(
         properties: impl IntoIterator<Item = (&'a str, &'a str)>,

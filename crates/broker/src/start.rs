@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::{BrokerEpoch, NodeId};
+use protocol::{BrokerEpoch, NodeId, Uuid};
 use runtime::{Address, Env, Inbox, Observation, Post, inbox};
 use storage::{LogDir, MetaProperties, Startup};
 use transport::server::{Server, ServerConfig, Service, serve};
@@ -52,6 +52,7 @@ pub enum StartError {
 pub struct Broker {
     env: Env,
     node: NodeId,
+    cluster_id: Uuid,
     dir: LogDir,
     serves: Vec<Server>,
     controller_listener: String,
@@ -107,12 +108,27 @@ impl Broker {
         parts.watch(opened.run(host, committed));
         let serves = parts.listen().await?;
         let controller_listener = config.controller_listener_name.clone();
-        Ok(Self { env, node, dir, serves, controller_listener, quorum, broker, failed })
+        Ok(Self { env, node, cluster_id: common.cluster_id, dir, serves, controller_listener, quorum, broker, failed })
     }
 
     /// Where it listens, in order of the listeners' names in the configuration.
     pub fn addresses(&self) -> impl Iterator<Item = &Address> {
         self.serves.iter().map(Server::local)
+    }
+
+    /// The cluster that its directory belongs to.
+    pub const fn cluster_id(&self) -> Uuid {
+        self.cluster_id
+    }
+
+    /// Resolves when it serves clients: the controller has unfenced it. A node that is a controller only does so at once.
+    pub fn ready(&self) -> impl Future<Output = ()> + Send + use<> {
+        let running = self.broker.as_ref().map(|(lifecycle, _)| lifecycle.running());
+        async move {
+            if let Some(running) = running {
+                running.await;
+            }
+        }
     }
 
     /// Requests answered so far, on all listeners.

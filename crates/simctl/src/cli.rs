@@ -17,6 +17,7 @@ use clap::{Args, Parser, Subcommand};
   simctl check scenarios/*.toml                         is every scenario file good?
   simctl explain scenarios/swarm.toml --seed 7          what seed 7 builds, and what strikes it
   simctl list                                           what is there to run?
+  simctl serve                                          a real broker, for real clients, at 127.0.0.1:9092
 
 Exit codes:
   0 all judged, all held               1 a promise was broken or a broker crashed
@@ -45,6 +46,8 @@ pub enum Command {
     Explain(ExplainArguments),
     /// List the scenarios there are, each with its sentence
     List(ListArguments),
+    /// Start a real broker on this machine, or with --brokers 3 a cluster: `wavetank-broker` by another name
+    Serve(server::Arguments),
 }
 
 /// One seed, or a range of them.

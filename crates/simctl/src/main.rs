@@ -30,6 +30,9 @@ const USAGE: u8 = 2;
 /// A bug of this program.
 const BUG: u8 = 70;
 
+const SERVE: server::Program =
+    server::Program { name: "simctl serve", version: env!("CARGO_PKG_VERSION"), words: &["serve"] };
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -40,6 +43,9 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    if let Command::Serve(arguments) = &cli.command {
+        return server::serve(&SERVE, arguments);
+    }
     let mut terminal = Terminal::new();
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match cli.command {
         Command::Run(arguments) => run::run(&arguments, &mut terminal),
@@ -47,6 +53,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::check(&arguments, &mut terminal),
         Command::Explain(arguments) => explain::explain(&arguments, &mut terminal),
         Command::List(arguments) => list::list(&arguments, &mut terminal),
+        Command::Serve(_) => unreachable!("served above"),
     }));
     let code = match outcome {
         Ok(Ok(code)) => code,

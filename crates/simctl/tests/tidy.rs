@@ -19,10 +19,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "broker",
         &["protocol", "probe", "log", "timeline", "raft", "metadata", "replication", "runtime", "transport", "storage"],
     ),
+    ("server", &["protocol", "metadata", "runtime", "storage", "broker"]),
     ("client", &["protocol", "probe", "runtime", "transport"]),
     ("world", &["protocol", "probe", "runtime"]),
     ("harness", &["protocol", "probe", "runtime", "world", "client", "broker"]),
-    ("simctl", &["harness", "broker", "probe"]),
+    ("simctl", &["harness", "server", "probe"]),
 ];
 
 /// Crates that decide: no IO, so none of the field's crates that could do any.

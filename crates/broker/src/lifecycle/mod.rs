@@ -70,15 +70,35 @@ impl std::fmt::Debug for Alter {
 
 /// The status, shared by the tasks.
 #[derive(Clone, Debug)]
-struct Shared(Arc<Mutex<BrokerStatus>>);
+struct Shared(Arc<Mutex<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    status: BrokerStatus,
+    /// Who waits for the broker to be unfenced. Invariant: empty while it is.
+    waiting: Vec<oneshot::Sender<()>>,
+}
 
 impl Shared {
+    fn new(status: BrokerStatus) -> Self {
+        Self(Arc::new(Mutex::new(Known { status, waiting: Vec::new() })))
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut Known) -> R) -> R {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn status(&self) -> BrokerStatus {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.with(|known| known.status)
     }
 
     fn set(&self, status: BrokerStatus) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = status;
+        self.with(|known| {
+            known.status = status;
+            if status.state == BrokerState::Running {
+                known.waiting.drain(..).for_each(|waiting| waiting.send(()).unwrap_or_default());
+            }
+        });
     }
 }
 
@@ -102,6 +122,20 @@ impl Handle {
     /// State and epoch as of a moment ago.
     pub fn status(&self) -> BrokerStatus {
         self.shared.status()
+    }
+
+    /// Resolves when the broker is unfenced; never if the process gives up before.
+    pub fn running(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (running, told) = oneshot::channel();
+        self.shared.with(|known| match known.status.state {
+            BrokerState::Running => running.send(()).unwrap_or_default(),
+            _ => known.waiting.push(running),
+        });
+        async move {
+            if told.await.is_err() {
+                std::future::pending().await
+            }
+        }
     }
 
     /// Says that the logs are open and recovered, and the first image is acted on: the broker may be unfenced.
@@ -174,7 +208,7 @@ pub fn start(start: Start<'_>, on_fatal: OnFatal) -> Handle {
     let env = start.env;
     let options = ControllerOptions::new(start.config);
     let channel = || ControllerChannel::new(env, start.quorum.clone(), options.clone());
-    let shared = Shared(Arc::new(Mutex::new(BrokerStatus { state: BrokerState::Starting, epoch: BrokerEpoch::NONE })));
+    let shared = Shared::new(BrokerStatus { state: BrokerState::Starting, epoch: BrokerEpoch::NONE });
 
     // Unbounded: at most one wish a partition, one request a connection's pipeline slot, and a few words.
     let (alters, alter_inbox) = inbox(usize::MAX);

@@ -8,9 +8,14 @@
 //! finer than tokio's millisecond, and anybody who listens to observations.
 
 mod disk;
+mod lock;
 mod net;
 mod process;
+mod signal;
 mod timer;
 
-pub use process::{Process, TaskPanic, run, stop_signal};
+pub use lock::{DirLock, LockError};
+pub use net::host_name;
+pub use process::{Process, TaskPanic, run};
+pub use signal::{StopSignals, ask_to_end};
 pub use timer::Sleep;

@@ -58,6 +58,11 @@ pub(super) async fn listen(at: &Address) -> io::Result<Box<dyn RawListener>> {
     Ok(Box::new(OsListener { listener, local }))
 }
 
+/// This machine's name.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 async fn look_up(address: &Address) -> io::Result<Vec<SocketAddr>> {
     Ok(tokio::net::lookup_host((&*address.host, address.port)).await?.collect())
 }

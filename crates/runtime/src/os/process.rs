@@ -82,24 +82,6 @@ where
     output
 }
 
-/// Waits until the process is asked to stop: SIGTERM or SIGINT.
-pub async fn stop_signal() -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            biased;
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        Ok(())
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
-}
-
 impl Process {
     /// A process start whose disks lie below `root`. Random numbers come from the system's entropy unless there is a seed.
     ///
