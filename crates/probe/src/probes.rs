@@ -39,6 +39,7 @@ pub const PROBES: &[Probe] = &[
     probe("quorum_state_behind_log", "a node found epochs in its log that its quorum-state file does not know"),
     probe("quorum_disk_full", "a node of the quorum stood still until its disk had room again"),
     probe("quorum_disk_stalled", "a leader of the quorum resigned because its disk did not complete an append"),
+    probe("quorum_stopped_full", "a process was asked to stop while the quorum waited for room, and stopped"),
     probe("quorum_candidate_again", "a node found its own vote at start and went on asking in that epoch"),
     // The controller.
     probe("broker_session_expired", "the controller fenced a broker whose session had ended"),

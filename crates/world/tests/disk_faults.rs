@@ -302,6 +302,8 @@ fn rot_changes_one_bit_of_sectors_at_rest_in_the_files_named() {
         assert!(content(&disk, "other").await.iter().all(|byte| *byte == 0));
         let told: Vec<_> = world.damage(host, "data").into_iter().map(|damage| damage.from as usize).collect();
         assert_eq!(told, changed);
+        disk.write_at(&file, 0, rotten[..51_200].to_vec().into()).await.expect("a write");
+        assert_eq!(world.damage(host, "data").len(), told.len(), "what is read and written again is as it was");
         disk.write_at(&file, 0, chunks(&[0; 51_200])).await.expect("a write");
         assert_eq!(world.damage(host, "data"), [], "what is written again is sound");
     });

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use protocol::{Chunks, NodeId};
+use protocol::{Chunks, NodeId, Offset};
 use raft::{Effect, Event, Quorum, Records, RequestId, Response, RoleName, View};
 use runtime::observation::QuorumRole;
 use runtime::{EffectPoint, Env, Inbox, Observation, effect};
@@ -17,7 +17,7 @@ use storage::{Log, LogError, LogEvent, QuorumStateFile, Reading, Ticket};
 use tokio::sync::oneshot;
 
 use super::feed::Feed;
-use super::host::HostEvent;
+use super::host::{CommittedBatch, HostEvent};
 use super::open::state_of;
 use super::peers::Peers;
 use super::{Ended, Message, Replied, Status, records};
@@ -361,6 +361,10 @@ impl Driver {
 
     fn hand_on(&mut self, bytes: Chunks) {
         match records::decode(bytes, self.feed.next()) {
+            // No CRC covers a base offset: a disk may have spoilt one and nothing else.
+            Ok(batches) if !is_whole(&batches, self.feed.next()) => {
+                self.fail("committed metadata is not in the log where it should be".to_owned());
+            }
             Ok(batches) if !batches.is_empty() => {
                 self.feed.hand_on(batches);
                 self.events.push_back(Event::Replayed { end: self.feed.replayed() });
@@ -437,6 +441,11 @@ fn point(effect: &Effect) -> Option<EffectPoint> {
         Effect::Committed { .. } => effect!("quorum.committed"),
         Effect::Fatal { .. } | Effect::Stopped => return None,
     })
+}
+
+/// Whether batches follow each other from `next` on.
+fn is_whole(batches: &[CommittedBatch], mut next: Offset) -> bool {
+    batches.iter().all(|batch| batch.base == std::mem::replace(&mut next, batch.last.plus(1)))
 }
 
 fn answer(reply: oneshot::Sender<Replied>, response: Response, records: Chunks) {

@@ -7,7 +7,9 @@
 //!
 //! What a fault has spoilt ([`HostDisk::damage`], by what the world did, whatever a broker says of it) is exempt, log by
 //! log: rotten bits, sectors gone astray, and what a lying sync did not keep. A broker need not find them, since
-//! it does not read again what lies below its recovery point; but it must not lose what lies before them.
+//! it does not read again what lies below its recovery point; but it must not lose what lies before them. How far it comes
+//! behind them depends on what it reads: no CRC covers a base offset, and one that has rotted reads as a valid batch with a
+//! leap in its offsets, from which no bound follows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +18,7 @@ use protocol::{NodeId, Offset, TopicPartition};
 use runtime::Observation;
 
 use super::tally::Tally;
-use super::{Checker, HostDisk, Judgement, RunEnd, Violation};
+use super::{Checker, Damage, HostDisk, Judgement, RunEnd, Violation};
 use crate::event::{Stamped, grouped};
 
 pub mod epochs;
@@ -33,7 +35,7 @@ struct Known {
     found: Option<(Offset, Offset)>,
     /// Durable below, by what the broker said and has not cut since.
     durable: Option<Offset>,
-    /// A fault has spoilt some of it.
+    /// A fault has spoilt some of it: `found` ends before that.
     damaged: bool,
 }
 
@@ -85,6 +87,20 @@ impl RecoverySound {
         }
     }
 
+    /// A fault spoils a file of a process that runs: from now on nothing is known of the log, if it was not opened yet.
+    fn spoil(&mut self, node: NodeId, path: &str) {
+        let partition = reader::partition_of_file(path);
+        if partition.is_none() && path.contains('/') {
+            return;
+        }
+        for (_, known) in
+            self.known.iter_mut().filter(|((at, of), _)| *at == node && partition.as_ref().is_none_or(|p| p == of))
+        {
+            known.damaged = true;
+            known.found = None;
+        }
+    }
+
     fn whole(&mut self, host: &str, log: &ReplicaLog) {
         self.tally.judged += 1;
         if let Some(stray) = &log.stray {
@@ -116,8 +132,12 @@ impl RecoverySound {
 /// The partitions of whose files a fault has spoilt one. What a failed sync dropped does not count: the broker was told, and
 /// may not have called it durable.
 fn spoilt(disk: &HostDisk) -> BTreeSet<TopicPartition> {
-    let untold = disk.damage.iter().filter(|damage| damage.word != "fsync_error");
-    untold.filter_map(|damage| reader::partition_of_file(&damage.path)).collect()
+    untold(disk).filter_map(|damage| reader::partition_of_file(&damage.path)).collect()
+}
+
+/// The damage that nobody was told of.
+fn untold(disk: &HostDisk) -> impl Iterator<Item = &Damage> {
+    disk.damage.iter().filter(|damage| damage.word != "fsync_error")
 }
 
 /// The logs that no fault has spoilt.
@@ -145,7 +165,9 @@ impl Checker for RecoverySound {
             known.damaged &= key.0 != disk.node;
         }
         for log in reader::logs(&disk.files) {
-            self.known(disk.node, &log.partition).found = Some((log.first, log.end));
+            let damage = untold(disk).map(|damage| log.end_before(&damage.path, damage.from));
+            let end = damage.fold(log.end, Offset::min);
+            self.known(disk.node, &log.partition).found = Some((log.first, end));
         }
         for partition in spoilt(disk) {
             self.known(disk.node, &partition).damaged = true;
@@ -175,6 +197,7 @@ impl Checker for RecoverySound {
                 let durable = &mut self.known(event.node, partition).durable;
                 *durable = durable.map(|durable| durable.min(*to));
             }
+            Observation::DiskFault { path, error: false, .. } => self.spoil(event.node, path),
             Observation::DiskReplaced => self.known.retain(|(node, _), _| *node != event.node),
             Observation::ProcessStarted => drop(self.down.remove(&event.node)),
             Observation::ProcessEnded { .. } => drop(self.down.insert(event.node)),

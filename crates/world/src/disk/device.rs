@@ -36,6 +36,8 @@ pub(crate) struct Device {
     pub troubles: Troubles,
     /// Faults that have had an effect and were not told yet.
     pub hits: Vec<FaultId>,
+    /// Files that a sector meant for another has landed in, not told yet.
+    pub struck: Vec<u64>,
     /// Operations that do not complete while the disk is stalled, in order.
     pub held: VecDeque<Box<DiskEvent>>,
     /// The process and the fault of the last lack of space that was told.
@@ -68,6 +70,7 @@ impl Device {
             rng,
             troubles: Troubles::default(),
             hits: Vec::new(),
+            struck: Vec::new(),
             held: VecDeque::new(),
             full_told: None,
             vanished: Vec::new(),

@@ -70,6 +70,9 @@ impl File {
             return;
         }
         self.dirty(at, end);
+        // Who writes again what he has read keeps what is wrong with it.
+        let kept: Vec<_> =
+            self.damage.iter().filter(|(from, to, _)| self.repeats(at, &data, *from, *to)).copied().collect();
         let mut place = at;
         for piece in data.into_list() {
             let len = piece.len() as u64;
@@ -78,6 +81,16 @@ impl File {
         }
         self.len = self.len.max(end);
         self.mended(at, end);
+        for (from, to, word) in kept {
+            self.damage.push((from.max(at), to.min(end), word));
+        }
+    }
+
+    /// Whether writing `data` at `at` leaves `from..to` as it is, as far as it covers that at all.
+    fn repeats(&self, at: u64, data: &Chunks, from: u64, to: u64) -> bool {
+        let (from, to) = (from.max(at), to.min(at + data.len() as u64));
+        from < to
+            && self.read(from, to - from).to_vec() == data.slice((from - at) as usize, (to - at) as usize).to_vec()
     }
 
     pub fn set_len(&mut self, len: u64) {

@@ -313,8 +313,15 @@ impl Inner {
             let told =
                 word == "disk_full" && device.full_told.replace((disk.start, fault)) == Some((disk.start, fault));
             if (error.is_some() && !told) || word == "misdirected_write" {
-                let (fault, path, error) = (word.to_owned(), path.to_owned(), error.is_some());
-                self.observe(Some(disk.host), Cause(self.current), Observation::DiskFault { fault, path, error });
+                let error = error.is_some();
+                // Of a sector that went astray two files are spoilt: the one without it, and the one where it landed.
+                let struck = std::mem::take(&mut device.struck);
+                let named = device.names.files().filter(|(_, id)| struck.contains(id));
+                let victims = named.map(|(victim, _)| victim.to_owned()).filter(|victim| victim != path);
+                for path in std::iter::once(path.to_owned()).chain(victims.collect::<Vec<_>>()) {
+                    let fault = word.to_owned();
+                    self.observe(Some(disk.host), Cause(self.current), Observation::DiskFault { fault, path, error });
+                }
             }
         }
     }

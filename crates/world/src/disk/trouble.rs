@@ -212,9 +212,9 @@ impl Device {
             .collect();
         let sectors: u64 = places.iter().map(|(_, sectors)| *sectors).sum();
         let mut nth = if sectors > 0 { place % sectors } else { 0 };
-        for (victim, sectors) in places {
+        for (id, sectors) in places {
             if nth < sectors {
-                let victim = self.file(victim);
+                let victim = self.file(id);
                 let start = nth * SECTOR + from % SECTOR;
                 let mut put = start;
                 for mut piece in sector.into_list() {
@@ -225,6 +225,7 @@ impl Device {
                 }
                 if put > start {
                     victim.damaged(start, put, "misdirected_write");
+                    self.struck.push(id);
                 }
                 break;
             }

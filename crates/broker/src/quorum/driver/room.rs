@@ -13,7 +13,7 @@ use raft::{Event, RoleName};
 use storage::{AppendError, Assigned, QuorumState, Ticket};
 
 use super::Driver;
-use crate::quorum::Message;
+use crate::quorum::{Ended, Message};
 
 /// How often a full disk is tried again.
 const RETRY: Duration = Duration::from_millis(250);
@@ -90,10 +90,6 @@ impl Driver {
             Some(unwritten) => unwritten.ticket = None,
             None => self.unflushed = Some(generation),
         }
-        let view = self.machine.view();
-        if view.role == RoleName::Leader {
-            self.events.push_back(Event::Resign { epoch: view.epoch });
-        }
     }
 
     /// Whether something waits for room.
@@ -104,10 +100,16 @@ impl Driver {
     /// Stands still until there may be room, then gives everything that failed to the log again.
     pub async fn wait_for_room(&mut self) {
         tracing::warn!("the disk of the metadata log is full: this node waits for room");
-        self.rest(RETRY).await;
-        while self.ended.is_none() && self.log.available().is_err() {
-            self.take_log_events();
+        let view = self.machine.view();
+        if view.role == RoleName::Leader {
+            self.step(Event::Resign { epoch: view.epoch }).await;
+        }
+        while self.ended.is_none() {
             self.rest(RETRY).await;
+            if self.log.available().is_ok() {
+                break;
+            }
+            self.take_log_events();
         }
         let unwritten = std::mem::take(&mut self.unwritten);
         let (under_way, failed): (Vec<_>, Vec<_>) = unwritten.into_iter().partition(|lot| lot.ticket.is_some());
@@ -118,7 +120,7 @@ impl Driver {
                 self.append(generation, base, lot);
             }
         }
-        if let Some(generation) = unflushed {
+        if let Some(generation) = unflushed.filter(|_| self.ended.is_none()) {
             let ticket = self.log.flush();
             self.writing.insert(ticket, generation);
         }
@@ -140,7 +142,8 @@ impl Driver {
     }
 
     /// Lets time pass. What arrives waits, but for the disk's news, and for the end: a process that is to stop does not wait
-    /// for room.
+    /// for room. What had no room was promised to nobody, and is forgotten as if the process had been killed; but its stop is
+    /// no failure, and what the log holds is flushed.
     async fn rest(&mut self, time: Duration) {
         let until = self.env.now().mono + time;
         loop {
@@ -149,8 +152,11 @@ impl Driver {
                 Ok(message) => match message.expect("the peers hold a way to this inbox") {
                     Message::Disk(token, result) => self.log.on_completion(token, result),
                     Message::Shutdown { done } => {
+                        probe::sometimes!("quorum_stopped_full");
+                        tracing::warn!("stopped while the disk of the metadata log was full");
                         self.stopping.push(done);
-                        return self.fail("stopped while its disk was full".to_owned());
+                        self.ended = Some(Ended::Stopped);
+                        return;
                     }
                     message => self.held.push_back(message),
                 },

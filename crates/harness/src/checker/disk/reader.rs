@@ -38,6 +38,8 @@ pub struct ReplicaLog {
     pub end: Offset,
     /// The batches of that prefix.
     pub batches: Vec<DiskBatch>,
+    /// The segments of that prefix: base offsets, and which of the batches is the first of each.
+    pub segments: Vec<(Offset, usize)>,
     /// What comes behind it, if anything does.
     pub stray: Option<String>,
     /// Entries of finished segments' indexes that name no batch.
@@ -47,6 +49,29 @@ pub struct ReplicaLog {
 /// The partition of the metadata log.
 pub fn metadata() -> TopicPartition {
     TopicPartition::new("__cluster_metadata", 0)
+}
+
+impl ReplicaLog {
+    /// The end of what lies before byte `position` of a file of this log. What another file than that of a segment holds,
+    /// an index or the epochs, a broker makes anew from the batches.
+    pub fn end_before(&self, path: &str, position: u64) -> Offset {
+        let name = path.strip_prefix(self.dir.as_str()).and_then(|rest| rest.strip_prefix('/')?.strip_suffix(".log"));
+        let Some(base) = name.and_then(|digits| digits.parse().ok()).map(Offset) else { return self.end };
+        let Ok(number) = self.segments.binary_search_by_key(&base, |segment| segment.0) else {
+            return self.end.min(base.max(self.first));
+        };
+        let first = self.segments[number].1;
+        let last = self.segments.get(number + 1).map_or(self.batches.len(), |next| next.1);
+        let (mut end, mut at) = (base, 0);
+        for batch in &self.batches[first..last] {
+            at += batch.size as u64;
+            if at > position {
+                return end;
+            }
+            end = Offset(batch.last.0 + 1);
+        }
+        self.end
+    }
 }
 
 /// All logs among `files`, by path. Directories that wait for their deletion, or that are nobody's, are passed over.
@@ -91,6 +116,7 @@ fn log(
         first,
         end: first,
         batches: Vec::new(),
+        segments: Vec::new(),
         stray: None,
         wrong_index: Vec::new(),
     };
@@ -100,6 +126,7 @@ fn log(
             break;
         }
         let before = log.batches.len();
+        log.segments.push((Offset(*base), before));
         let read = segment(*base, content, &mut log);
         if number + 1 < segments.len()
             && let Some(index) = files.get(&format!("{dir}/{base:020}.index"))

@@ -70,6 +70,54 @@ fn a_recovered_log_is_compared_with_its_disk_and_with_what_was_synced() {
     assert_eq!(restart(torn, 5, Some(3), 3), None, "it may have been cut");
 }
 
+/// A batch of three records, one of two and one of one, of which bytes `from..` have rotted so that `bytes` is on the disk.
+fn damaged(bytes: Vec<u8>, from: u64, end: i64) -> Option<String> {
+    let mut checker = RecoverySound::default();
+    let mut disk = disk(1, &[(SEGMENT, bytes)]);
+    let path = format!("t-0/{SEGMENT}");
+    disk.damage.push(Damage { path, from, to: from + 1, word: "bit_rot" });
+    checker.before_start(&disk);
+    tell(&mut checker, Observation::LogOpened { partition: t(), start: Offset(0), end: Offset(end), clean: false });
+    claim(checker.finish(&RunEnd::default()))
+}
+
+#[test]
+fn a_damaged_log_is_owed_up_to_its_damage() {
+    let parts = [batch(0, 3, 1, 7), batch(3, 2, 1, 8), batch(5, 1, 1, 9)];
+    let second = parts[0].len() as u64;
+    let claim = "a recovered log is not the longest valid prefix of what its disk held";
+    // The base offset of the second batch, which no CRC covers: it reads as offsets 259 and 260, and nothing can follow.
+    let mut rotten = parts.concat();
+    rotten[parts[0].len() + 6] ^= 1;
+    let read = reader::logs(&disk(1, &[(SEGMENT, rotten.clone())]).files);
+    assert_eq!(read[0].end, Offset(261));
+    for end in [3, 6, 261] {
+        assert_eq!(damaged(rotten.clone(), second + 6, end), None, "{end}: it is not said what is read again");
+    }
+    assert_eq!(damaged(rotten, second + 6, 2).as_deref(), Some(claim), "what lies before it is owed");
+    // A record.
+    let mut rotten = parts.concat();
+    rotten[parts[0].len() + 61] ^= 1;
+    assert_eq!(damaged(rotten.clone(), second + 61, 3), None);
+    assert_eq!(damaged(rotten, second + 61, 0).as_deref(), Some(claim));
+}
+
+#[test]
+fn nothing_is_known_of_a_log_that_is_spoilt_while_it_is_opened() {
+    let story = |path: &str| {
+        let mut checker = RecoverySound::default();
+        checker.before_start(&disk(1, &[(SEGMENT, [batch(0, 3, 1, 7), batch(3, 2, 1, 8)].concat())]));
+        let (fault, path) = ("misdirected_write".to_owned(), path.to_owned());
+        tell(&mut checker, Observation::DiskFault { fault, path, error: false });
+        tell(&mut checker, Observation::LogOpened { partition: t(), start: Offset(0), end: Offset(3), clean: false });
+        claim(checker.finish(&RunEnd::default()))
+    };
+    assert_eq!(story("t-0/00000000000000000000.log").as_deref(), Some("no disk was read"));
+    assert_eq!(story("recovery-point-offset-checkpoint").as_deref(), Some("no disk was read"));
+    let claim = "a recovered log is not the longest valid prefix of what its disk held";
+    assert_eq!(story("t-1/00000000000000000000.log").as_deref(), Some(claim), "of another log");
+}
+
 fn end(disks: Vec<HostDisk>) -> Option<String> {
     claim(RecoverySound::default().finish(&RunEnd { disks, ..RunEnd::default() }))
 }

@@ -119,6 +119,7 @@ fn log(batches: &[(i64, i32)]) -> ReplicaLog {
         first: Offset(0),
         end: Offset(end),
         batches: batches.iter().map(batch).collect(),
+        segments: Vec::new(),
         stray: None,
         wrong_index: Vec::new(),
     }
