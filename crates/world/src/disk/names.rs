@@ -219,10 +219,15 @@ impl Names {
         // Newest first: what a directory's changes build on is older than they are. What an earlier sync covers already, it
         // covers with all that it builds on.
         let mut reached = self.unsealed.get(path).cloned().unwrap_or_default();
+        // A directory that was met at a newer change has given all that it has.
+        let mut met = BTreeSet::from([path.to_owned()]);
         while let Some(number) = reached.pop_last() {
             let dirs: Vec<String> = self.pending[&number].dirs().map(str::to_owned).collect();
             for dir in dirs {
-                reached.extend(self.unsealed.get(&dir).into_iter().flat_map(|changes| changes.range(..number)));
+                if !met.contains(&dir) {
+                    reached.extend(self.unsealed.get(&dir).into_iter().flat_map(|changes| changes.range(..number)));
+                    met.insert(dir.clone());
+                }
                 self.no_longer_unsealed(&dir, number);
             }
             self.pending.get_mut(&number).expect("it is not durable").ticket = Some(ticket);
