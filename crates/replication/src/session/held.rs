@@ -17,18 +17,19 @@ pub(super) struct Session<K> {
     /// The partitions when the session was last used: what the sets of the shard are ordered by.
     pub size: usize,
     pub broker_epoch: BrokerEpoch,
-    entries: BTreeMap<K, Entry>,
-    /// Invariant: every entry's rank, and nothing else.
-    ranks: BTreeMap<u64, K>,
+    /// By rank: the order of the answers, and what the work of every Fetch is found by.
+    entries: BTreeMap<u64, Entry<K>>,
+    /// By partition, which only a Fetch that lists or forgets it looks for. Invariant: every entry's rank, and nothing else.
+    ranks: BTreeMap<K, u64>,
     /// Invariant: the ranks of the entries that are not quiet.
     due: BTreeSet<u64>,
     next_rank: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Entry {
+#[derive(Clone, Debug)]
+struct Entry<K> {
+    key: K,
     asked: Asked,
-    rank: u64,
     /// What the client knows; [`Offset::NONE`] is nothing.
     told: (Offset, Offset),
     watched: Option<Watched>,
@@ -43,9 +44,16 @@ struct Watched {
     may_rest: bool,
 }
 
-impl Entry {
+impl<K> Entry<K> {
     fn is_quiet(&self) -> bool {
         self.watched.is_some_and(|watched| watched.may_rest && watched.ends == self.told)
+    }
+
+    fn due(&self, rank: u64) -> Due<K>
+    where
+        K: Clone,
+    {
+        Due { key: self.key.clone(), rank, asked: self.asked }
     }
 }
 
@@ -73,22 +81,24 @@ impl<K: Clone + Ord> Session<K> {
         for (key, asked) in listed {
             let rank = self.next_rank;
             self.next_rank += 1;
-            let told = match self.entries.get(&key) {
+            let told = match self.ranks.get_mut(&key) {
                 Some(known) => {
-                    self.ranks.remove(&known.rank);
-                    self.due.remove(&known.rank);
-                    known.told
+                    let before = std::mem::replace(known, rank);
+                    self.due.remove(&before);
+                    self.entries.remove(&before).expect("a rank is an entry's").told
                 }
-                None => (Offset::NONE, Offset::NONE),
+                None => {
+                    self.ranks.insert(key.clone(), rank);
+                    (Offset::NONE, Offset::NONE)
+                }
             };
-            self.ranks.insert(rank, key.clone());
             self.due.insert(rank);
-            self.entries.insert(key, Entry { asked, rank, told, watched: None });
+            self.entries.insert(rank, Entry { key, asked, told, watched: None });
         }
         for key in forgotten {
-            if let Some(entry) = self.entries.remove(&key) {
-                self.ranks.remove(&entry.rank);
-                self.due.remove(&entry.rank);
+            if let Some(rank) = self.ranks.remove(&key) {
+                self.entries.remove(&rank);
+                self.due.remove(&rank);
             }
         }
     }
@@ -98,21 +108,15 @@ impl<K: Clone + Ord> Session<K> {
     }
 
     pub(super) fn has(&self, rank: u64) -> bool {
-        self.ranks.contains_key(&rank)
+        self.entries.contains_key(&rank)
     }
 
     pub(super) fn due(&self) -> Vec<Due<K>> {
-        self.due.iter().map(|rank| self.at(*rank)).collect()
+        self.due.iter().map(|rank| self.entries[rank].due(*rank)).collect()
     }
 
     pub(super) fn all(&self) -> Vec<Due<K>> {
-        self.ranks.keys().map(|rank| self.at(*rank)).collect()
-    }
-
-    fn at(&self, rank: u64) -> Due<K> {
-        let key = self.ranks[&rank].clone();
-        let asked = self.entries[&key].asked;
-        Due { key, rank, asked }
+        self.entries.iter().map(|(rank, entry)| entry.due(*rank)).collect()
     }
 
     pub(super) fn watched(&mut self, rank: u64, ends: (Offset, Offset), may_rest: bool) {
@@ -139,9 +143,8 @@ impl<K: Clone + Ord> Session<K> {
         must
     }
 
-    fn change(&mut self, rank: u64, change: impl FnOnce(&mut Entry)) {
-        let Some(key) = self.ranks.get(&rank) else { return };
-        let entry = self.entries.get_mut(key).expect("a rank is an entry's");
+    fn change(&mut self, rank: u64, change: impl FnOnce(&mut Entry<K>)) {
+        let Some(entry) = self.entries.get_mut(&rank) else { return };
         change(entry);
         if entry.is_quiet() {
             self.due.remove(&rank);
@@ -152,9 +155,9 @@ impl<K: Clone + Ord> Session<K> {
 
     pub(super) fn check_invariants(&self) {
         assert_eq!(self.entries.len(), self.ranks.len(), "a rank without its entry");
-        for (key, entry) in &self.entries {
-            assert!(self.ranks.get(&entry.rank) == Some(key), "an entry without its rank {}", entry.rank);
-            assert_eq!(self.due.contains(&entry.rank), !entry.is_quiet(), "{entry:?}");
+        for (rank, entry) in &self.entries {
+            assert!(self.ranks.get(&entry.key) == Some(rank), "an entry without its rank {rank}");
+            assert_eq!(self.due.contains(rank), !entry.is_quiet(), "rank {rank}");
         }
         assert!(self.due.len() <= self.entries.len(), "something due that is not there");
     }
