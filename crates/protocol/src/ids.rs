@@ -83,8 +83,23 @@ impl PartitionEpoch {
 }
 
 /// 128 bits that name a topic, a directory or an incarnation. Printed as Kafka does: url-safe base64 without padding.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Uuid(pub [u8; 16]);
+
+// As the bytes are ordered, but in a register: the keys of most maps begin with one.
+impl Ord for Uuid {
+    #[inline]
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        u128::from_be_bytes(self.0).cmp(&u128::from_be_bytes(other.0))
+    }
+}
+
+impl PartialOrd for Uuid {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Uuid {
     /// All bits zero: "none" on the wire.
@@ -183,5 +198,14 @@ mod tests {
         assert_eq!(Uuid::METADATA_TOPIC.to_string(), "AAAAAAAAAAAAAAAAAAAAAQ");
         let id = Uuid::from_halves(0xd02b_b568_0d3e_4437, 0xa844_9e26_f272_8ad9);
         assert_eq!(Uuid::parse(&id.to_string()), Some(id));
+    }
+
+    #[test]
+    fn uuids_are_ordered_as_their_bytes() {
+        let ids = [(0, 0), (0, u64::MAX), (1, 0), (1, 1 << 63), (0x0102 << 48, 0), (0x0201 << 48, 0), (u64::MAX, 7)];
+        for (one, other) in ids.iter().flat_map(|one| ids.iter().map(move |other| (one, other))) {
+            let (one, other) = (Uuid::from_halves(one.0, one.1), Uuid::from_halves(other.0, other.1));
+            assert_eq!(one.cmp(&other), one.0.cmp(&other.0), "{one} {other}");
+        }
     }
 }
