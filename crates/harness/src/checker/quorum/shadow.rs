@@ -29,7 +29,7 @@ impl std::fmt::Display for Batch {
 /// One node's log.
 #[derive(Clone, Debug)]
 pub struct NodeLog {
-    /// The batches whose appending was seen and which have not been cut since, by base.
+    /// The batches whose appending was seen and which have not been cut since, by base. Invariant: none overlaps the next.
     batches: BTreeMap<Offset, Batch>,
     /// The end of the log.
     pub end: Offset,
@@ -58,7 +58,10 @@ impl NodeLog {
     }
 
     fn cut(&mut self, end: Offset) {
-        self.batches.retain(|_, batch| batch.last < end);
+        // From the end: each append comes by here, and a log may be long.
+        while self.batches.last_key_value().is_some_and(|(_, batch)| batch.last >= end) {
+            self.batches.pop_last();
+        }
         self.end = end;
         self.flushed = self.flushed.min(end);
     }
