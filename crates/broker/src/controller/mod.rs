@@ -92,6 +92,7 @@ pub fn start(env: &Env, config: &Config, cluster_id: Uuid) -> (Handle, HostCallb
         effects: Effects::new(),
         changed: false,
         sampling: Sampling::default(),
+        checked: None,
     };
     env.spawn_detached("controller", driver.run(inbox));
     let news = post.clone();
@@ -110,6 +111,8 @@ struct Driver {
     /// Its state has changed since the world was told of it.
     changed: bool,
     sampling: Sampling,
+    /// Which of its states had its invariants checked last.
+    checked: Option<u64>,
 }
 
 impl Driver {
@@ -191,7 +194,7 @@ impl Driver {
             return;
         }
         if self.env.observed() {
-            self.machine.check_invariants();
+            self.machine.check_changed(&mut self.checked);
         }
         for effect in std::mem::take(&mut self.effects) {
             let point = match &effect {

@@ -26,6 +26,9 @@ pub(super) struct State {
     /// Records of a metadata transaction that has not ended: they count when it does.
     transaction: TimelineValue<Option<Arc<Vec<Record>>>>,
     committed: Offset,
+    /// How often any of it has changed; and the offset of the newest change.
+    changes: u64,
+    changed: Offset,
 }
 
 impl State {
@@ -41,7 +44,14 @@ impl State {
             features: TimelineMap::new(),
             transaction: TimelineValue::new(None),
             committed: Offset::NONE,
+            changes: 0,
+            changed: Offset::NONE,
         }
+    }
+
+    /// How often it has changed. The same number, the same state.
+    pub(super) const fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Up to where everything is final.
@@ -52,6 +62,8 @@ impl State {
     /// Makes everything at or below `offset` final.
     pub(super) fn commit(&mut self, offset: Offset) {
         if offset > self.committed {
+            // What was not final before is now.
+            self.changes += u64::from(self.changed > self.committed);
             self.committed = offset;
             self.brokers.commit(offset);
             self.controllers.commit(offset);
@@ -67,6 +79,7 @@ impl State {
     /// Forgets everything that is not committed.
     pub(super) fn revert(&mut self) {
         let to = self.committed;
+        self.changes += 1;
         self.brokers.revert(to);
         self.controllers.revert(to);
         self.topics.revert(to);
@@ -85,6 +98,11 @@ impl State {
     /// Carries out the record at `offset`. Panics if it contradicts what came before: the log is broken, or this machine
     /// is (KAFKA-14275).
     pub(super) fn replay(&mut self, offset: Offset, record: &Record) {
+        if matches!(record, Record::NoOp(_)) && !self.in_transaction() {
+            return;
+        }
+        self.changes += 1;
+        self.changed = offset;
         match record {
             Record::BeginTransaction(_) => {
                 assert!(!self.in_transaction(), "offset {offset}: a metadata transaction begins inside another");
