@@ -192,11 +192,25 @@ pub async fn create_topics(scenario: &Scenario, env: &Env, bootstrap: Vec<Addres
             topic.config.iter().fold(new, |new, (name, value)| new.with_config(name, value))
         })
         .collect();
-    for (name, result) in admin.create_topics(&topics).await {
-        result.map_err(|error| format!("topic {name} cannot be made: {error}"))?;
+    // A controller refuses a request that needs more than 10,000 records: a few for each topic, one for each partition.
+    let mut rest = &topics[..];
+    while !rest.is_empty() {
+        let mut room = ASKED_AT_ONCE;
+        let fitting = |topic: &&NewTopic| {
+            room -= topic.partitions;
+            room >= 0
+        };
+        let (some, others) = rest.split_at(rest.iter().take_while(fitting).count().max(1));
+        for (name, result) in admin.create_topics(some).await {
+            result.map_err(|error| format!("topic {name} cannot be made: {error}"))?;
+        }
+        rest = others;
     }
     Ok(())
 }
+
+/// So many partitions are made by one request.
+const ASKED_AT_ONCE: i32 = 5_000;
 
 /// So many partitions are asked for one by one, so that one without a leader hides no other.
 const ASKED_APART: usize = 64;
