@@ -3,11 +3,18 @@
 //! The table holds the 34 keys of Kafka 4.3.1 (`topic_configs.csv` of its facts). A value is looked for at the topic, then
 //! at the cluster's dynamic default and in the node's file, both under the key's *broker* name, then in the table.
 
+mod docs;
+mod operation;
+
 use std::collections::BTreeMap;
 
 use protocol::Str;
 
-use crate::image::Configs;
+use crate::broker_configs::{ConfigType, broker_config};
+use crate::image::{Configs, ResourceKind};
+
+pub use docs::topic_doc;
+pub use operation::Operation;
 
 /// What a value may be.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -62,6 +69,23 @@ impl TopicConfig {
     /// Shown only where it was set.
     pub fn is_internal(&self) -> bool {
         self.name == "internal.segment.bytes"
+    }
+
+    /// The type of its value.
+    pub const fn kind_of_value(&self) -> ConfigType {
+        match self.kind {
+            Kind::Boolean => ConfigType::Boolean,
+            Kind::Int { .. } | Kind::GzipLevel => ConfigType::Int,
+            Kind::Long { .. } => ConfigType::Long,
+            Kind::Double { .. } => ConfigType::Double,
+            Kind::Choice(_) => ConfigType::String,
+            Kind::Policies | Kind::Throttled => ConfigType::List,
+        }
+    }
+
+    /// Whether its value is a list of words.
+    pub fn is_list(&self) -> bool {
+        self.kind_of_value() == ConfigType::List
     }
 }
 
@@ -185,6 +209,53 @@ pub const TOPIC_CONFIGS: &[TopicConfig] = &[
 /// The key of this name.
 pub fn topic_config(name: &str) -> Option<&'static TopicConfig> {
     TOPIC_CONFIGS.binary_search_by(|config| config.name.cmp(name)).ok().map(|index| &TOPIC_CONFIGS[index])
+}
+
+/// The names under which a broker's key may stand, the one that counts first: times may be given in larger units.
+pub fn broker_names(name: &'static str) -> Vec<&'static str> {
+    match FAMILIES.iter().find(|family| family.iter().any(|(member, _)| *member == name)) {
+        // The scheduler's interval stands in for the other one, not the other way round.
+        Some(family) if name != "log.flush.scheduler.interval.ms" => family.iter().map(|(member, _)| *member).collect(),
+        _ => vec![name],
+    }
+}
+
+/// Keys that are one value in several units, with what makes milliseconds of each.
+const FAMILIES: &[&[(&str, i64)]] = &[
+    &[("log.roll.ms", 1), ("log.roll.hours", 3_600_000)],
+    &[("log.roll.jitter.ms", 1), ("log.roll.jitter.hours", 3_600_000)],
+    &[("log.retention.ms", 1), ("log.retention.minutes", 60_000), ("log.retention.hours", 3_600_000)],
+    &[("log.flush.interval.ms", 1), ("log.flush.scheduler.interval.ms", 1)],
+];
+
+/// The values of a node's file that topics inherit, by the first broker name of each key. `given` knows the file.
+pub fn inherited_from_file<'a>(given: impl Fn(&str) -> Option<&'a str>) -> BTreeMap<Str, Str> {
+    let mut inherited = BTreeMap::new();
+    for name in TOPIC_CONFIGS.iter().filter_map(|config| config.broker_name) {
+        let family = FAMILIES.iter().find(|family| family[0].0 == name).copied().unwrap_or_default();
+        let value = given(name).map(Str::from).or_else(|| {
+            let (unit, value) = family.iter().find_map(|(member, unit)| Some((*unit, given(member)?)))?;
+            let number = value.trim().parse::<i64>().ok()?;
+            Some(Str::from(if number < 0 { -1 } else { number.saturating_mul(unit) }.to_string()))
+        });
+        if let Some(value) = value {
+            inherited.insert(Str::from_static(name), value);
+        }
+    }
+    inherited
+}
+
+/// Whether the value of a broker's key is a list of words.
+pub fn is_broker_list(name: &str) -> bool {
+    broker_config(name).is_some_and(|config| config.kind == ConfigType::List)
+}
+
+/// The default of a key that is a list.
+pub fn list_default(kind: ResourceKind, name: &str) -> Option<&'static str> {
+    match kind {
+        ResourceKind::Topic => topic_config(name)?.default,
+        _ => broker_config(name)?.default,
+    }
 }
 
 /// Why a configuration is refused.
@@ -359,6 +430,27 @@ mod tests {
             assert!(judge(name, value).is_ok(), "{name}={value}");
         }
         assert_eq!(judge("retention", "1"), Err(ConfigProblem::Unknown(Str::from("retention"))));
+    }
+
+    #[test]
+    fn times_in_a_file_may_be_in_larger_units_and_the_smallest_counts() {
+        let file = BTreeMap::from([
+            ("log.retention.hours", "2"),
+            ("log.roll.ms", "5"),
+            ("log.roll.hours", "9"),
+            ("log.roll.jitter.hours", "-1"),
+            ("message.max.bytes", "7"),
+        ]);
+        let inherited = inherited_from_file(|name| file.get(name).copied());
+        let expected = [
+            ("log.retention.ms", "7200000"),
+            ("log.roll.jitter.ms", "-1"),
+            ("log.roll.ms", "5"),
+            ("message.max.bytes", "7"),
+        ];
+        assert_eq!(inherited, expected.map(|(name, value)| (Str::from(name), Str::from(value))).into());
+        assert_eq!(broker_names("log.roll.ms"), ["log.roll.ms", "log.roll.hours"]);
+        assert_eq!(broker_names("message.max.bytes"), ["message.max.bytes"]);
     }
 
     #[test]

@@ -53,6 +53,11 @@ impl ConfigResource {
         Self { kind: ResourceKind::Topic, name }
     }
 
+    /// A broker's configuration.
+    pub fn broker(id: NodeId) -> Self {
+        Self { kind: ResourceKind::Broker, name: Str::from(id.0.to_string()) }
+    }
+
     /// The configuration of all brokers, which topics inherit.
     pub const fn cluster() -> Self {
         Self { kind: ResourceKind::Broker, name: Str::EMPTY }
@@ -347,6 +352,16 @@ impl Image {
         own.or_else(|| {
             let synonym = crate::configs::topic_config(key)?.broker_name?;
             self.configs.get(&ConfigResource::cluster())?.get(synonym)
+        })
+    }
+
+    /// As [`Image::topic_config`], at one broker: its own dynamic values count before those of all.
+    pub fn topic_config_at(&self, node: NodeId, topic: &Str, key: &str) -> Option<&Str> {
+        let own = self.configs.get(&ConfigResource::topic(topic.clone())).and_then(|configs| configs.get(key));
+        own.or_else(|| {
+            let name = crate::configs::topic_config(key)?.broker_name?;
+            let at = self.configs.get(&ConfigResource::broker(node)).and_then(|configs| configs.get(name));
+            at.or_else(|| self.configs.get(&ConfigResource::cluster())?.get(name))
         })
     }
 

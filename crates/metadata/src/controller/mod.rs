@@ -8,8 +8,9 @@
 //! |---|---|
 //! | `cluster` | brokers: registration, heartbeats, sessions, fencing, controlled shutdown |
 //! | `topics`, `placement` | CreateTopics |
+//! | `deletion`, `partitions`, `alter_configs` | DeleteTopics, CreatePartitions, changes of configurations |
 //! | `alter_partition` | ISR changes asked by leaders |
-//! | `elections` | who leads a partition when brokers come and go |
+//! | `elections`, `leaders` | who leads a partition when brokers come and go; ElectLeaders |
 //! | `bootstrap` | the first records of a cluster |
 //! | `state` | what is replicated |
 //! | `replies` | the host's queue of answers that wait |
@@ -17,10 +18,14 @@
 //! Soft state (sessions, periodic tasks) is built when elected and dropped when lost: every unfenced broker starts with a
 //! fresh session at a new controller.
 
+mod alter_configs;
 mod alter_partition;
 pub mod bootstrap;
 mod cluster;
+mod deletion;
 mod elections;
+mod leaders;
+mod partitions;
 mod placement;
 mod replies;
 mod request;
@@ -61,6 +66,8 @@ pub struct Config {
     pub num_partitions: i32,
     /// `default.replication.factor`.
     pub default_replication_factor: i16,
+    /// `delete.topic.enable`.
+    pub delete_topic_enable: bool,
     /// Values in this node's file that topics inherit, by the broker's property names.
     pub topic_defaults: BTreeMap<Str, Str>,
     /// The records that open an empty log; see [`bootstrap::records`].
@@ -78,6 +85,7 @@ impl Default for Config {
             unclean_election_interval: Duration::from_secs(300),
             num_partitions: 1,
             default_replication_factor: 1,
+            delete_topic_enable: true,
             topic_defaults: BTreeMap::new(),
             bootstrap: bootstrap::records(),
         }
@@ -384,6 +392,16 @@ impl Work<'_> {
             Request::CreateTopics(request) => Response::CreateTopics(self.create_topics(&request)),
             Request::ControllerRegistration(request) => {
                 Response::ControllerRegistration(self.register_controller(&request))
+            }
+            Request::DeleteTopics(request) => Response::DeleteTopics(self.delete_topics(&request)),
+            Request::CreatePartitions(request) => Response::CreatePartitions(self.create_partitions(&request)),
+            Request::IncrementalAlterConfigs(request) => {
+                Response::IncrementalAlterConfigs(self.incremental_alter_configs(&request))
+            }
+            Request::AlterConfigs(request) => Response::AlterConfigs(self.alter_configs(&request)),
+            Request::ElectLeaders(request) => Response::ElectLeaders(self.elect_leaders(&request)),
+            Request::ListPartitionReassignments(request) => {
+                Response::ListPartitionReassignments(self.list_partition_reassignments(&request))
             }
         };
         self.finish(Some((id, response)), out);

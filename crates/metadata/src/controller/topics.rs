@@ -18,7 +18,7 @@ use crate::image::{Configs, ResourceKind};
 use crate::partition::ids;
 
 /// Why a topic is not created: the code and the sentence for people.
-type Refusal = (ErrorCode, String);
+pub(super) type Refusal = (ErrorCode, String);
 
 /// No more partitions than this in one request.
 const PARTITIONS_MAX: i64 = 10_000;
@@ -106,21 +106,8 @@ impl Work<'_> {
                 ..Default::default()
             })
         }));
-        for (partition_id, replicas) in (0..).zip(&assignment) {
-            let isr: Vec<NodeId> = replicas.iter().copied().filter(|id| self.state.is_active(*id)).collect();
-            let record = PartitionRecord {
-                partition_id,
-                topic_id,
-                replicas: ids(replicas),
-                directories: replicas.iter().map(|id| self.default_directory(*id)).collect(),
-                leader: isr.first().expect("checked: one replica is active").0,
-                isr: ids(&isr),
-                leader_epoch: 0,
-                partition_epoch: 0,
-                ..Default::default()
-            };
-            records.push(record.into());
-        }
+        let partitions = (0..).zip(&assignment);
+        records.extend(partitions.map(|(partition, replicas)| self.new_partition(topic_id, partition, replicas)));
         Ok(CreatableTopicResult {
             name: topic.name.clone(),
             topic_id,
@@ -130,6 +117,23 @@ impl Work<'_> {
             configs: Some(described(&own, &inherited)),
             ..Default::default()
         })
+    }
+
+    /// The record of a new partition; one of `replicas` is active.
+    pub(super) fn new_partition(&self, topic_id: Uuid, partition_id: i32, replicas: &[NodeId]) -> Record {
+        let isr: Vec<NodeId> = replicas.iter().copied().filter(|id| self.state.is_active(*id)).collect();
+        let record = PartitionRecord {
+            partition_id,
+            topic_id,
+            replicas: ids(replicas),
+            directories: replicas.iter().map(|id| self.default_directory(*id)).collect(),
+            leader: isr.first().expect("checked: one replica is active").0,
+            isr: ids(&isr),
+            leader_epoch: 0,
+            partition_epoch: 0,
+            ..Default::default()
+        };
+        record.into()
     }
 
     fn check_name(&self, name: &Str) -> Result<(), Refusal> {
@@ -163,9 +167,7 @@ impl Work<'_> {
             let why = "replication factor must be larger than 0, or -1 to use the default value".to_owned();
             return Err((ErrorCode::InvalidReplicationFactor, why));
         }
-        let usable = self.state.brokers.iter().filter(|(_, broker)| !broker.in_controlled_shutdown);
-        let usable =
-            usable.map(|(id, it)| Usable { id: *id, rack: it.rack.clone(), fenced: it.fenced }).collect::<Vec<_>>();
+        let usable = self.usable_brokers();
         let refused = |problem: placement::PlacementProblem| (ErrorCode::InvalidReplicationFactor, problem.to_string());
         // Of the two counts the factor is judged first, before a number of partitions that makes no sense.
         placement::place(usable.iter().cloned(), 0, factor as usize, self.rng).map_err(refused)?;
@@ -178,6 +180,12 @@ impl Work<'_> {
             return Err((ErrorCode::InvalidPartitions, why));
         }
         placement::place(usable, partitions as usize, factor as usize, self.rng).map_err(refused)
+    }
+
+    /// Brokers that may hold replicas of new partitions.
+    pub(super) fn usable_brokers(&self) -> Vec<Usable> {
+        let usable = self.state.brokers.iter().filter(|(_, broker)| !broker.in_controlled_shutdown);
+        usable.map(|(id, it)| Usable { id: *id, rack: it.rack.clone(), fenced: it.fenced }).collect()
     }
 
     /// Placement by the client: each partition's brokers, in the order of partitions.
@@ -200,28 +208,34 @@ impl Work<'_> {
                 return Err(refused("partitions should be a consecutive 0-based integer sequence".to_owned()));
             }
             let brokers: Vec<NodeId> = assignment.broker_ids.iter().copied().map(NodeId).collect();
-            if brokers.is_empty() {
-                return Err(refused(format!("the assignment of partition {partition} is empty")));
-            }
-            if let Some(unknown) = brokers.iter().find(|id| !self.state.brokers.contains_key(*id)) {
-                return Err(refused(format!(
-                    "the assignment includes broker {unknown}, but no such broker is registered"
-                )));
-            }
-            if brokers.iter().collect::<BTreeSet<_>>().len() != brokers.len() {
-                return Err(refused(format!("the assignment of partition {partition} names a broker twice")));
-            }
-            if *factor.get_or_insert(brokers.len()) != brokers.len() {
-                return Err(refused(format!(
-                    "the assignment of partition {partition} has another size than the others"
-                )));
-            }
-            if !brokers.iter().any(|id| self.state.is_active(*id)) {
-                return Err(refused(format!("all brokers of partition {partition} are fenced or shutting down")));
-            }
+            self.check_replicas(partition, &brokers, *factor.get_or_insert(brokers.len()))?;
             placed.push(brokers);
         }
         Ok(placed)
+    }
+
+    /// Judges the brokers that a client chose for a partition: registered, once each, `factor` of them, one active.
+    pub(super) fn check_replicas(&self, partition: i32, brokers: &[NodeId], factor: usize) -> Result<(), Refusal> {
+        let refused = |why: String| Err((ErrorCode::InvalidReplicaAssignment, why));
+        if brokers.is_empty() {
+            return refused(format!("the assignment of partition {partition} is empty"));
+        }
+        if let Some(unknown) = brokers.iter().find(|id| !self.state.brokers.contains_key(*id)) {
+            return refused(format!("the assignment includes broker {unknown}, but no such broker is registered"));
+        }
+        if brokers.iter().collect::<BTreeSet<_>>().len() != brokers.len() {
+            return refused(format!("the assignment of partition {partition} names a broker twice"));
+        }
+        if brokers.len() != factor {
+            return refused(format!(
+                "the assignment of partition {partition} has {} replicas, the others have {factor}",
+                brokers.len()
+            ));
+        }
+        if !brokers.iter().any(|id| self.state.is_active(*id)) {
+            return refused(format!("all brokers of partition {partition} are fenced or shutting down"));
+        }
+        Ok(())
     }
 
     /// The directory a replica goes to: a broker's only one; of several it will choose and tell.

@@ -1,5 +1,6 @@
 //! Tests of the controller: a cluster told as a script, with the quorum played by the test.
 
+mod admin;
 mod alter_partition;
 mod brokers;
 mod leadership;

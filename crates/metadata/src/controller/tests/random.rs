@@ -1,6 +1,11 @@
 //! Random histories: whatever happens, the invariants hold, and everybody who replays the log has the same state.
 
 use proptest::prelude::*;
+use protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use protocol::messages::{
+    CreatePartitionsRequest, DeleteTopicsRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest,
+};
 
 use super::*;
 
@@ -10,6 +15,10 @@ enum Op {
     Beat { broker: i32, want_fence: bool, want_shut_down: bool, lag: i64 },
     Create { partitions: i32, factor: i16, unclean: bool },
     Alter { pick: usize, isr: u8, stale: u8 },
+    Delete { pick: usize },
+    Grow { pick: usize, by: i32 },
+    Configure { pick: usize, unclean: Option<bool> },
+    Elect { unclean: bool },
     Advance { ms: u64 },
     Commit { back: usize },
     Lose { keep: usize },
@@ -24,6 +33,10 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (1..4_i32, 1..4_i16, any::<bool>())
             .prop_map(|(partitions, factor, unclean)| Op::Create { partitions, factor, unclean }),
         6 => (any::<usize>(), any::<u8>(), 0..6_u8).prop_map(|(pick, isr, stale)| Op::Alter { pick, isr, stale }),
+        1 => any::<usize>().prop_map(|pick| Op::Delete { pick }),
+        1 => (any::<usize>(), 0..3_i32).prop_map(|(pick, by)| Op::Grow { pick, by }),
+        1 => (any::<usize>(), any::<Option<bool>>()).prop_map(|(pick, unclean)| Op::Configure { pick, unclean }),
+        1 => any::<bool>().prop_map(|unclean| Op::Elect { unclean }),
         3 => (1..900_u64).prop_map(|ms| Op::Advance { ms }),
         4 => (0..4_usize).prop_map(|back| Op::Commit { back }),
         1 => (0..6_usize).prop_map(|keep| Op::Lose { keep }),
@@ -88,6 +101,12 @@ impl Epochs {
     }
 }
 
+/// A topic.
+fn picked(cluster: &Cluster, pick: usize) -> Option<(Uuid, Str)> {
+    let topics: Vec<_> = cluster.controller.state.topics.iter().map(|(id, name)| (*id, name.clone())).collect();
+    (!topics.is_empty()).then(|| topics[pick % topics.len()].clone())
+}
+
 fn run(ops: Vec<Op>) {
     let mut cluster = Cluster::with(Config {
         idle_interval: Some(Duration::from_millis(700)),
@@ -139,6 +158,40 @@ fn run(ops: Vec<Op>) {
                     _ => {}
                 });
                 cluster.ask(Request::AlterPartition(request));
+            }
+            Op::Delete { pick } => {
+                let Some((_, name)) = picked(&cluster, pick) else { continue };
+                let request = DeleteTopicsRequest { topic_names: vec![name], ..Default::default() };
+                cluster.ask(Request::DeleteTopics(request));
+            }
+            Op::Grow { pick, by } => {
+                let Some((id, name)) = picked(&cluster, pick) else { continue };
+                let count = cluster.controller.state.partitions_of(id).len() as i32 + by;
+                let topics = vec![CreatePartitionsTopic { name, count, assignments: None, ..Default::default() }];
+                let request = CreatePartitionsRequest { topics, ..Default::default() };
+                cluster.ask(Request::CreatePartitions(request));
+            }
+            Op::Configure { pick, unclean } => {
+                let Some((_, name)) = picked(&cluster, pick) else { continue };
+                let config = AlterableConfig {
+                    name: "unclean.leader.election.enable".into(),
+                    config_operation: i8::from(unclean.is_none()),
+                    value: unclean.map(|unclean| Str::from(unclean.to_string())),
+                    ..Default::default()
+                };
+                let resource = AlterConfigsResource {
+                    resource_type: 2,
+                    resource_name: name,
+                    configs: vec![config],
+                    ..Default::default()
+                };
+                let request = IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
+                cluster.ask(Request::IncrementalAlterConfigs(request));
+            }
+            Op::Elect { unclean } => {
+                let election_type = i8::from(unclean);
+                let request = ElectLeadersRequest { election_type, topic_partitions: None, ..Default::default() };
+                cluster.ask(Request::ElectLeaders(request));
             }
             Op::Advance { ms } => {
                 cluster.advance(Duration::from_millis(ms));
