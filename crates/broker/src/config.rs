@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use protocol::{NodeId, Uuid};
+use metadata::broker_configs::broker_config;
+use metadata::configs::inherited_from_file;
+use protocol::{NodeId, Str, Uuid};
 use runtime::Address;
 
 /// Why a property was not taken.
@@ -164,6 +166,8 @@ numbers! {
     connection_requests_max = "wavetank.connection.requests.max", 100;
     /// The most in one answer to a fetch.
     fetch_max_bytes = "fetch.max.bytes", 57_671_680;
+    /// The most partitions in one answer to DescribeTopicPartitions.
+    max_request_partition_size_limit = "max.request.partition.size.limit", 2_000;
     /// Fetch sessions that are remembered (KIP-227).
     max_incremental_fetch_session_cache_slots = "max.incremental.fetch.session.cache.slots", 1_000;
     /// How many shards own the partitions (ours).
@@ -207,8 +211,15 @@ pub struct Config {
     pub auto_create_topics_enable: bool,
     /// `unclean.leader.election.enable`, default false.
     pub unclean_leader_election_enable: bool,
+    /// `delete.topic.enable`, default true.
+    pub delete_topic_enable: bool,
     /// `record.validation`, default `records`.
     pub record_validation: RecordValidation,
+    /// What topics inherit from the file, by the broker's names.
+    pub topic_defaults: BTreeMap<Str, Str>,
+    /// All that was given, by name: DescribeConfigs tells it. What the reader of a file lets pass though nobody here acts on
+    /// it belongs here too.
+    pub given: BTreeMap<String, String>,
     /// The rest.
     pub numbers: Numbers,
 }
@@ -227,6 +238,10 @@ impl Config {
         "broker.rack",
         "auto.create.topics.enable",
         "unclean.leader.election.enable",
+        "delete.topic.enable",
+        "log.cleanup.policy",
+        "log.message.timestamp.type",
+        "log.message.timestamp.before.max.ms",
         "record.validation",
     ];
 
@@ -242,7 +257,9 @@ impl Config {
         let mut errors = Vec::new();
         let mut numbers = Numbers::default();
         let mut texts: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut given = BTreeMap::new();
         for (name, value) in properties {
+            given.insert(name.to_owned(), value.trim().to_owned());
             if let Some(field) = numbers.field(name) {
                 match value.trim().parse::<i64>() {
                     Ok(number) if number >= 0 => *field = number,
@@ -257,6 +274,13 @@ impl Config {
         }
         if numbers.shards == 0 {
             errors.push(invalid("wavetank.shards", "0", "at least one shard must own the partitions"));
+        }
+        for name in ["log.cleanup.policy", "log.message.timestamp.type", "log.message.timestamp.before.max.ms"] {
+            if let (Some(value), Some(config)) = (texts.get(name), broker_config(name))
+                && let Err(problem) = config.check(value)
+            {
+                errors.push(invalid(name, value, &problem));
+            }
         }
         let mut read = Texts { texts, errors };
         let node_id = read.number("node.id").map(NodeId);
@@ -276,7 +300,10 @@ impl Config {
             rack: read.text("broker.rack").map(str::to_owned),
             auto_create_topics_enable: read.boolean("auto.create.topics.enable", true),
             unclean_leader_election_enable: read.boolean("unclean.leader.election.enable", false),
+            delete_topic_enable: read.boolean("delete.topic.enable", true),
             record_validation: read.validation(),
+            topic_defaults: inherited_from_file(|name| given.get(name).map(String::as_str)),
+            given,
             numbers,
         };
         if node_id.is_none()

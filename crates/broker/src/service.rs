@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use protocol::messages::{ApiVersionsRequest, DescribeClusterRequest, MetadataRequest};
+use protocol::messages::{
+    AlterConfigsRequest, ApiVersionsRequest, DescribeAclsRequest, DescribeClusterRequest,
+    IncrementalAlterConfigsRequest, ListGroupsRequest, MetadataRequest,
+};
 use protocol::{ApiKey, Request, Str, Uuid};
 use transport::ApiRanges;
 use transport::server::{Answer, RequestContext, RequestFrame, Service};
@@ -83,7 +86,38 @@ impl Service for BrokerService {
             ApiKey::FindCoordinator => decoded(&context, &frame, |request| {
                 context.answer(&handlers::find_coordinator::handle(&request, context.api_version))
             }),
-            ApiKey::CreateTopics => self.lifecycle.forward(&context, &frame),
+            ApiKey::DescribeTopicPartitions => decoded(&context, &frame, |request| {
+                let limit = serving.config.numbers.max_request_partition_size_limit;
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                let image = self.common.image.load();
+                let listener = &context.listener;
+                context.answer(&handlers::describe_topic_partitions::handle(&image, listener, limit, &request))
+            }),
+            ApiKey::DescribeConfigs => decoded(&context, &frame, |request| {
+                let image = self.common.image.load();
+                context.answer(&handlers::configs::describe::handle(&image, &serving.config, &request))
+            }),
+            ApiKey::ListConfigResources => decoded(&context, &frame, |request| {
+                let (image, version) = (self.common.image.load(), context.api_version);
+                context.answer(&handlers::configs::describe::list(&image, &context.listener, &request, version))
+            }),
+            ApiKey::IncrementalAlterConfigs => self.alter::<IncrementalAlterConfigsRequest>(&context, &frame),
+            ApiKey::AlterConfigs => self.alter::<AlterConfigsRequest>(&context, &frame),
+            ApiKey::DescribeLogDirs => {
+                decoded(&context, &frame, |request| handlers::describe_log_dirs::call(serving, &context, request))
+            }
+            ApiKey::DescribeAcls => {
+                decoded(&context, &frame, |_: DescribeAclsRequest| context.answer(&handlers::absent::acls()))
+            }
+            ApiKey::ListGroups => {
+                decoded(&context, &frame, |_: ListGroupsRequest| context.answer(&handlers::absent::groups()))
+            }
+            ApiKey::CreateTopics
+            | ApiKey::DeleteTopics
+            | ApiKey::CreatePartitions
+            | ApiKey::ElectLeaders
+            | ApiKey::ListPartitionReassignments
+            | ApiKey::DescribeQuorum => self.lifecycle.forward(&context, &frame),
             other => {
                 tracing::error!(api = %other, "served by the listener, known to no handler");
                 Answer::CLOSE
@@ -106,6 +140,12 @@ impl BrokerService {
             self.lifecycle.create_topics_in_background(outcome.to_create);
         }
         context.answer(&outcome.response)
+    }
+
+    fn alter<R: handlers::configs::alter::Alter>(&self, context: &RequestContext, frame: &RequestFrame) -> Answer {
+        decoded(context, frame, |request: R| {
+            handlers::configs::alter::call(&self.serving.config, &self.lifecycle, context, request)
+        })
     }
 
     fn describe_cluster(&self, context: &RequestContext, request: &DescribeClusterRequest) -> Answer {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use metadata::controller::{self as machine, Effect, Effects, Event, Replies, Request, RequestId, Response, bootstrap};
-use metadata::{Controller, Sampling, configs};
+use metadata::{Controller, Sampling};
 use protocol::{ErrorCode, MetadataRecord, Monotonic, Str, Uuid};
 use runtime::{Env, Inbox, Observation, Post, effect, inbox};
 use tokio::sync::oneshot;
@@ -56,26 +56,10 @@ pub fn machine_config(config: &Config, cluster_id: Uuid) -> machine::Config {
         ),
         num_partitions: i32::try_from(numbers.num_partitions).unwrap_or(i32::MAX),
         default_replication_factor: i16::try_from(numbers.default_replication_factor).unwrap_or(i16::MAX),
-        topic_defaults: topic_defaults(config),
+        delete_topic_enable: config.delete_topic_enable,
+        topic_defaults: config.topic_defaults.clone(),
         ..machine::Config::default()
     }
-}
-
-/// The values of this node's file that topics inherit, by the broker's names: those that differ from Kafka's defaults.
-fn topic_defaults(config: &Config) -> BTreeMap<Str, Str> {
-    let mut defaults = BTreeMap::new();
-    for topic in configs::TOPIC_CONFIGS {
-        if let Some(name) = topic.broker_name
-            && let Some(value) = config.numbers.get(name).map(|value| value.to_string())
-            && topic.default != Some(&value)
-        {
-            defaults.insert(Str::from_static(name), Str::from(value));
-        }
-    }
-    if config.unclean_leader_election_enable {
-        defaults.insert(Str::from_static("unclean.leader.election.enable"), Str::from_static("true"));
-    }
-    defaults
 }
 
 /// Starts the controller's task. The callback is for the quorum, whose handle must then be [attached](Handle::attach).

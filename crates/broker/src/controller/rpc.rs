@@ -1,7 +1,7 @@
 //! The requests that the controllers' listener hands to the controller, and their answers.
 //!
-//! An answer comes when its records are committed. CreateTopics names the time its sender waits; after it the answer is
-//! REQUEST_TIMED_OUT, and the topics may still come into being.
+//! An answer comes when its records are committed. Some requests name the time their sender waits; after it the answer is
+//! REQUEST_TIMED_OUT, and what was asked for may still happen.
 
 use std::time::Duration;
 
@@ -9,11 +9,10 @@ use metadata::controller::{Request, Response};
 use protocol::messages::default_principal_data::DefaultPrincipalData;
 use protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use protocol::messages::{
-    AlterPartitionRequest, BrokerHeartbeatRequest, BrokerRegistrationRequest, ControllerRegistrationRequest,
-    CreateTopicsRequest, DescribeClusterRequest, DescribeClusterResponse, EnvelopeRequest, EnvelopeResponse,
+    DescribeClusterRequest, DescribeClusterResponse, DescribeQuorumRequest, EnvelopeRequest, EnvelopeResponse,
     ResponseHeader,
 };
-use protocol::{ApiKey, Chunks, Decoder, Encoder, ErrorCode, Message, NodeId, Str, Uuid};
+use protocol::{ApiKey, Chunks, Decoder, EncodeError, Encoder, ErrorCode, Message, NodeId, Str, Uuid};
 use runtime::Env;
 use transport::RequestHeader;
 use transport::server::{Answer, Reply, RequestContext, RequestFrame};
@@ -41,19 +40,6 @@ impl Rpc {
     /// Starts the work of a request, in order; `None` if it is none of the controller's.
     pub fn call(&self, context: &RequestContext, frame: &RequestFrame) -> Option<Answer> {
         Some(match context.api_key {
-            ApiKey::BrokerRegistration => {
-                self.decoded(context, frame, |it: BrokerRegistrationRequest| Request::BrokerRegistration(it))
-            }
-            ApiKey::BrokerHeartbeat => {
-                self.decoded(context, frame, |it: BrokerHeartbeatRequest| Request::BrokerHeartbeat(it))
-            }
-            ApiKey::AlterPartition => {
-                self.decoded(context, frame, |it: AlterPartitionRequest| Request::AlterPartition(it))
-            }
-            ApiKey::ControllerRegistration => {
-                self.decoded(context, frame, |it: ControllerRegistrationRequest| Request::ControllerRegistration(it))
-            }
-            ApiKey::CreateTopics => self.decoded(context, frame, |it: CreateTopicsRequest| Request::CreateTopics(it)),
             ApiKey::Envelope => match frame.decode::<EnvelopeRequest>(context.api_version) {
                 Ok(envelope) => self.envelope(context, envelope),
                 Err(_) => Answer::CLOSE,
@@ -62,39 +48,27 @@ impl Rpc {
                 Ok(request) => context.answer(&self.describe_cluster(&request, context.api_version)),
                 Err(_) => Answer::CLOSE,
             },
-            _ => return None,
+            api => match Request::decode(api, &mut Decoder::new(frame.body()), context.api_version)? {
+                Ok(request) => {
+                    let (context, asked) = (context.clone(), self.ask(request));
+                    Answer::later(async move {
+                        match asked.await {
+                            Some(response) => reply(&context, &response),
+                            None => Reply::Close,
+                        }
+                    })
+                }
+                Err(error) => {
+                    tracing::warn!(api = ?context.api_key, peer = %context.peer, %error, "request cannot be read");
+                    Answer::CLOSE
+                }
+            },
         })
-    }
-
-    fn decoded<R: protocol::Request>(
-        &self,
-        context: &RequestContext,
-        frame: &RequestFrame,
-        wrap: impl FnOnce(R) -> Request,
-    ) -> Answer {
-        match frame.decode::<R>(context.api_version) {
-            Ok(request) => {
-                let (context, asked) = (context.clone(), self.ask(wrap(request)));
-                Answer::later(async move {
-                    match asked.await {
-                        Some(response) => reply(&context, &response),
-                        None => Reply::Close,
-                    }
-                })
-            }
-            Err(error) => {
-                tracing::warn!(api = ?context.api_key, peer = %context.peer, %error, "request cannot be read");
-                Answer::CLOSE
-            }
-        }
     }
 
     /// Asks at once; the future waits for the answer, as long as the request allows. `None` if the process ends.
     fn ask(&self, request: Request) -> impl Future<Output = Option<Response>> + Send + 'static {
-        let patience = match &request {
-            Request::CreateTopics(create) => Some(create.timeout_ms),
-            _ => None,
-        };
+        let patience = request.patience_ms();
         let late = patience.map(|_| request.refused(ErrorCode::RequestTimedOut));
         // A sender that does not wait at all gets nothing done either.
         let answer = patience.is_none_or(|ms| ms > 0).then(|| self.controller.ask(request));
@@ -129,13 +103,13 @@ impl Rpc {
         if read_principal(envelope.request_principal.as_ref()).is_none() {
             return failed(ErrorCode::PrincipalDeserializationFailure);
         }
-        let request = match header.api_key {
-            ApiKey::CreateTopics => {
-                let body = frame.slice(body_at, frame.len());
-                CreateTopicsRequest::decode(&mut Decoder::new(body), header.api_version).map(Request::CreateTopics)
-            }
+        let body = frame.slice(body_at, frame.len());
+        if header.api_key == ApiKey::DescribeQuorum {
+            return self.describe_quorum(context, header, body);
+        }
+        let Some(request) = Request::decode(header.api_key, &mut Decoder::new(body), header.api_version) else {
             // Forwardable, but not of this release.
-            _ => return failed(ErrorCode::UnsupportedVersion),
+            return failed(ErrorCode::UnsupportedVersion);
         };
         let Ok(request) = request else { return failed(ErrorCode::UnsupportedVersion) };
         let (context, asked) = (context.clone(), self.ask(request));
@@ -144,10 +118,30 @@ impl Rpc {
             let (error_code, response_data) = if response.is_not_controller() {
                 (ErrorCode::NotController, None)
             } else {
-                match inner(&header, &response) {
+                match inner(&header, |out| response.encode(out, header.api_version)) {
                     Some(data) => (ErrorCode::None, Some(data)),
                     None => (ErrorCode::UnknownServerError, None),
                 }
+            };
+            context.reply(&EnvelopeResponse { error_code: error_code.code(), response_data, ..Default::default() })
+        })
+    }
+
+    /// The quorum answers this one, and says at the partition that it is not led here.
+    fn describe_quorum(&self, context: &RequestContext, header: RequestHeader, body: Chunks) -> Answer {
+        let Ok(request) = DescribeQuorumRequest::decode(&mut Decoder::new(body), header.api_version) else {
+            let error_code = ErrorCode::UnsupportedVersion.code();
+            return context.answer(&EnvelopeResponse { error_code, response_data: None, ..Default::default() });
+        };
+        let (context, asked) = (context.clone(), self.quorum.describe(&request));
+        Answer::later(async move {
+            let Some(response) = asked.await else { return Reply::Close };
+            let mut partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+            let elsewhere = partitions.any(|it| it.error_code == ErrorCode::NotLeaderOrFollower.code());
+            let (error_code, response_data) = match inner(&header, |out| response.encode(out, header.api_version)) {
+                _ if elsewhere => (ErrorCode::NotController, None),
+                Some(data) => (ErrorCode::None, Some(data)),
+                None => (ErrorCode::UnknownServerError, None),
             };
             context.reply(&EnvelopeResponse { error_code: error_code.code(), response_data, ..Default::default() })
         })
@@ -186,24 +180,26 @@ impl Rpc {
     }
 }
 
-fn reply(context: &RequestContext, response: &Response) -> Reply {
-    match response {
-        Response::BrokerRegistration(response) => context.reply(response),
-        Response::BrokerHeartbeat(response) => context.reply(response),
-        Response::AlterPartition(response) => context.reply(response),
-        Response::CreateTopics(response) => context.reply(response),
-        Response::ControllerRegistration(response) => context.reply(response),
+/// The answer in the asker's version. One that the version cannot express is a defect: the connection is closed.
+pub(crate) fn reply(context: &RequestContext, response: &Response) -> Reply {
+    let mut out = Encoder::new();
+    match response.encode(&mut out, context.api_version) {
+        Ok(()) => Reply::Response(out.finish()),
+        Err(error) => {
+            tracing::error!(api = ?context.api_key, version = context.api_version, %error, "response cannot be written");
+            Reply::Close
+        }
     }
 }
 
 /// The client's response as the envelope carries it: header and body.
-fn inner(header: &RequestHeader, response: &Response) -> Option<bytes::Bytes> {
+fn inner(
+    header: &RequestHeader,
+    response: impl FnOnce(&mut Encoder) -> Result<(), EncodeError>,
+) -> Option<bytes::Bytes> {
     let mut out = Encoder::new();
     ResponseHeader::new(header.correlation_id).encode_for(&mut out, header.api_key, header.api_version).ok()?;
-    match response {
-        Response::CreateTopics(response) => response.encode(&mut out, header.api_version).ok()?,
-        _ => return None,
-    }
+    response(&mut out).ok()?;
     Some(out.finish().into_contiguous())
 }
 

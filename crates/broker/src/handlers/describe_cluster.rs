@@ -1,9 +1,11 @@
 //! DescribeCluster: the cluster's id, its brokers, and who to take for its controller.
 
-use metadata::Image;
+use ::metadata::Image;
 use protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
 use protocol::{ErrorCode, Uuid};
+
+use super::metadata::CLUSTER_OPERATIONS;
 
 /// `EndpointType` of brokers.
 const BROKERS: i8 = 1;
@@ -52,6 +54,11 @@ pub fn handle(
         cluster_id: cluster_id.to_string().into(),
         controller_id: if live.is_empty() { -1 } else { live[draw as usize % live.len()] },
         brokers,
+        cluster_authorized_operations: if request.include_cluster_authorized_operations {
+            CLUSTER_OPERATIONS
+        } else {
+            i32::MIN
+        },
         ..Default::default()
     }
 }

@@ -32,7 +32,12 @@ pub struct Asker<'a> {
 }
 
 /// Topics whose names only Kafka itself should use.
-const INTERNAL: &[&str] = &["__consumer_offsets", "__transaction_state", "__share_group_state"];
+pub(super) const INTERNAL: &[&str] = &["__consumer_offsets", "__transaction_state", "__share_group_state"];
+
+/// What a client may do with a topic where nobody forbids anything: one bit an `AclOperation`.
+pub(super) const TOPIC_OPERATIONS: i32 = 3576;
+/// What it may do with the cluster.
+pub(super) const CLUSTER_OPERATIONS: i32 = 8096;
 
 /// Answers from `image`.
 pub fn handle(image: &Image, asker: Asker<'_>, request: &MetadataRequest) -> Outcome {
@@ -82,12 +87,20 @@ pub fn handle(image: &Image, asker: Asker<'_>, request: &MetadataRequest) -> Out
             }
         }
     }
-    let Lookup { topics, to_create, .. } = lookup;
+    let Lookup { mut topics, to_create, .. } = lookup;
+    if request.include_topic_authorized_operations {
+        topics.iter_mut().for_each(|topic| topic.topic_authorized_operations = TOPIC_OPERATIONS);
+    }
     let response = MetadataResponse {
         brokers,
         cluster_id: Some(asker.cluster_id.to_string().into()),
         controller_id,
         topics,
+        cluster_authorized_operations: if request.include_cluster_authorized_operations {
+            CLUSTER_OPERATIONS
+        } else {
+            i32::MIN
+        },
         ..Default::default()
     };
     Outcome { response, to_create }

@@ -3,8 +3,12 @@
 //! A handler's `call` starts the work before it returns, so that requests of one connection take effect in their order;
 //! the future in its answer only waits. Those that need nothing but the image answer at once.
 
+pub mod absent;
 pub mod api_versions;
+pub mod configs;
 pub mod describe_cluster;
+pub mod describe_log_dirs;
+pub mod describe_topic_partitions;
 pub mod fetch;
 pub mod find_coordinator;
 pub mod list_offsets;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use metadata::controller::{Request, Response};
+use metadata::controller::Request;
 use protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use protocol::messages::{EnvelopeRequest, ResponseHeader};
 use protocol::{ApiKey, Chunks, Decoder, ErrorCode, Monotonic, Str};
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use transport::server::{Reply, RequestContext, RequestFrame};
 
 use super::channel::{ChannelError, ControllerChannel};
-use crate::controller::rpc::write_principal;
+use crate::controller::rpc::{self, write_principal};
 
 /// Kafka gives up forwarding after a minute.
 const GIVE_UP: Duration = Duration::from_secs(60);
@@ -41,9 +41,10 @@ pub(super) struct Forward {
 }
 
 impl Forward {
+    /// `data` is a whole frame, header and body.
     pub(super) fn new(
         context: &RequestContext,
-        frame: &RequestFrame,
+        data: Chunks,
         reply: oneshot::Sender<Result<Chunks, ForwardError>>,
     ) -> Self {
         let host = match context.peer.host.parse::<IpAddr>() {
@@ -57,7 +58,7 @@ impl Forward {
             api_key: context.api_key,
             api_version: context.api_version,
             envelope: EnvelopeRequest {
-                request_data: frame.whole().clone().into_contiguous(),
+                request_data: data.into_contiguous(),
                 request_principal: Some(write_principal(&context.principal)),
                 client_host_address: host.into(),
                 ..Default::default()
@@ -182,14 +183,8 @@ pub(super) fn reply(context: &RequestContext, frame: &RequestFrame, result: Resu
         Err(ForwardError::TimedOut) => ErrorCode::RequestTimedOut,
         Err(ForwardError::Refused) => ErrorCode::UnknownServerError,
     };
-    match context.api_key {
-        ApiKey::CreateTopics => match frame.decode::<CreateTopicsRequest>(context.api_version) {
-            Ok(request) => match Request::CreateTopics(request).refused(code) {
-                Response::CreateTopics(response) => context.reply(&response),
-                _ => Reply::Close,
-            },
-            Err(_) => Reply::Close,
-        },
+    match Request::decode(context.api_key, &mut Decoder::new(frame.body()), context.api_version) {
+        Some(Ok(request)) => rpc::reply(context, &request.refused(code)),
         _ => Reply::Close,
     }
 }

@@ -13,7 +13,7 @@ mod forward;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use metadata::LeaderRecovery;
-use protocol::{BrokerEpoch, Str, TopicIdPartition, Uuid};
+use protocol::{BrokerEpoch, Decoder, ErrorCode, Message, Request, Str, TopicIdPartition, Uuid};
 use replication::{AlterAnswer, AlterPartition};
 use runtime::{Env, Post, inbox};
 use tokio::sync::oneshot;
@@ -152,13 +152,37 @@ impl Handle {
     /// error response when there is none. The request is on its way when this returns.
     pub fn forward(&self, context: &RequestContext, frame: &RequestFrame) -> Answer {
         let (reply, answer) = oneshot::channel();
-        let forward = forward::Forward::new(context, frame, reply);
+        let forward = forward::Forward::new(context, frame.whole().clone(), reply);
         self.forwards.post(forward::Message::Forward(Box::new(forward)));
         let (context, frame) = (context.clone(), frame.clone());
         Answer::later(async move {
             let result = answer.await.unwrap_or(Err(forward::ForwardError::TimedOut));
             forward::reply(&context, &frame, result)
         })
+    }
+
+    /// Sends `request` to the active controller in the place of the one that a client sent, in the client's version. The
+    /// receiver gets the controller's answer, or the code that stands for none.
+    ///
+    /// # Panics
+    /// If the client's version cannot express `request`.
+    pub fn forward_instead<R: Request>(
+        &self,
+        context: &RequestContext,
+        request: &R,
+    ) -> impl Future<Output = Result<R::Response, ErrorCode>> + Send + 'static {
+        let (version, client_id) = (context.api_version, Some(context.client_id.clone()));
+        let frame = request.to_frame(version, context.correlation_id, client_id).expect("a part of what was read");
+        let (reply, answer) = oneshot::channel();
+        self.forwards.post(forward::Message::Forward(Box::new(forward::Forward::new(context, frame, reply))));
+        async move {
+            let body = answer.await.unwrap_or(Err(forward::ForwardError::TimedOut)).map_err(|error| match error {
+                forward::ForwardError::TimedOut => ErrorCode::RequestTimedOut,
+                forward::ForwardError::UnsupportedVersion => ErrorCode::UnsupportedVersion,
+                forward::ForwardError::Refused => ErrorCode::UnknownServerError,
+            })?;
+            R::Response::decode(&mut Decoder::new(body), version).map_err(|_| ErrorCode::UnknownServerError)
+        }
     }
 
     /// Creates topics that somebody asked for (`auto.create.topics.enable`), with the defaults; one creation of a name at a

@@ -28,8 +28,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use protocol::messages::{
-    BeginQuorumEpochRequest, BeginQuorumEpochResponse, DescribeQuorumRequest, EndQuorumEpochRequest,
-    EndQuorumEpochResponse, FetchRequest, UpdateRaftVoterRequest, UpdateRaftVoterResponse, VoteRequest, VoteResponse,
+    BeginQuorumEpochRequest, BeginQuorumEpochResponse, DescribeQuorumRequest, DescribeQuorumResponse,
+    EndQuorumEpochRequest, EndQuorumEpochResponse, FetchRequest, UpdateRaftVoterRequest, UpdateRaftVoterResponse,
+    VoteRequest, VoteResponse,
 };
 use protocol::{ApiKey, Chunks, ErrorCode, LeaderEpoch, NodeId, Offset};
 use raft::{Correlation, Failure, Request, Response};
@@ -144,10 +145,14 @@ impl Handle {
                 }
             }
             ApiKey::DescribeQuorum => {
-                if frame.decode::<DescribeQuorumRequest>(version).is_err() {
-                    return Answer::CLOSE;
-                }
-                self.describe(context)
+                let Ok(request) = frame.decode::<DescribeQuorumRequest>(version) else { return Answer::CLOSE };
+                let described = self.describe(&request);
+                Answer::later(async move {
+                    match described.await {
+                        Some(response) => context.reply(&response),
+                        None => Reply::Close,
+                    }
+                })
             }
             ApiKey::UpdateRaftVoter => self.update_voter(&context, &frame),
             _ => Answer::CLOSE,
@@ -169,16 +174,19 @@ impl Handle {
         })
     }
 
-    fn describe(&self, context: RequestContext) -> Answer {
+    /// The answer to a DescribeQuorum: NOT_LEADER_OR_FOLLOWER unless this node leads. `None` if the quorum has ended.
+    pub fn describe(
+        &self,
+        request: &DescribeQuorumRequest,
+    ) -> impl Future<Output = Option<DescribeQuorumResponse>> + Send + 'static {
         let (reply, answer) = oneshot::channel();
         self.post.post(Message::Describe { reply });
+        let refused = wire::describe_refused(request);
         let identity = Arc::clone(&self.identity);
-        Answer::later(async move {
-            match answer.await {
-                Ok(description) => context.reply(&identity.describe_response(description.as_ref())),
-                Err(_) => Reply::Close,
-            }
-        })
+        async move {
+            let description = answer.await.ok()?;
+            Some(refused.unwrap_or_else(|| identity.describe_response(description.as_ref())))
+        }
     }
 
     /// Followers send it to every new leader, with static voters too; the leader would keep it for an upgrade to dynamic

@@ -8,11 +8,11 @@
 mod tests;
 
 use protocol::messages::{
-    BeginQuorumEpochRequest, BeginQuorumEpochResponse, DescribeQuorumResponse, EndQuorumEpochRequest,
-    EndQuorumEpochResponse, FetchRequest, FetchResponse, VoteRequest, VoteResponse,
-    begin_quorum_epoch_request as begin, begin_quorum_epoch_response as began, describe_quorum_response as described,
-    end_quorum_epoch_request as end, end_quorum_epoch_response as ended, fetch_request as fetch,
-    fetch_response as fetched, vote_request as vote, vote_response as voted,
+    BeginQuorumEpochRequest, BeginQuorumEpochResponse, DescribeQuorumRequest, DescribeQuorumResponse,
+    EndQuorumEpochRequest, EndQuorumEpochResponse, FetchRequest, FetchResponse, VoteRequest, VoteResponse,
+    begin_quorum_epoch_request as begin, begin_quorum_epoch_response as began, describe_quorum_request,
+    describe_quorum_response as described, end_quorum_epoch_request as end, end_quorum_epoch_response as ended,
+    fetch_request as fetch, fetch_response as fetched, vote_request as vote, vote_response as voted,
 };
 use protocol::{Chunks, ErrorCode, LeaderEpoch, NodeId, Offset, Str, Uuid};
 use raft::{EpochEnd, Failure, Header, Records, VoterKey};
@@ -404,6 +404,27 @@ impl Identity {
             ..Default::default()
         }
     }
+}
+
+/// The answer to a DescribeQuorum that asks for anything but the metadata's only partition.
+pub(super) fn describe_refused(request: &DescribeQuorumRequest) -> Option<DescribeQuorumResponse> {
+    if let [topic] = &request.topics[..]
+        && let [partition] = &topic.partitions[..]
+        && (topic.topic_name.as_str(), partition.partition_index) == (METADATA_TOPIC, 0)
+    {
+        return None;
+    }
+    let partition = |it: &describe_quorum_request::PartitionData| described::PartitionData {
+        partition_index: it.partition_index,
+        error_code: ErrorCode::UnknownTopicOrPartition.code(),
+        ..Default::default()
+    };
+    let topic = |it: &describe_quorum_request::TopicData| described::TopicData {
+        topic_name: it.topic_name.clone(),
+        partitions: it.partitions.iter().map(partition).collect(),
+        ..Default::default()
+    };
+    Some(DescribeQuorumResponse { topics: request.topics.iter().map(topic).collect(), ..Default::default() })
 }
 
 fn replica_state(replica: &raft::ReplicaDescription) -> described::ReplicaState {

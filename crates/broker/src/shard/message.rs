@@ -165,6 +165,17 @@ pub struct EpochEnd {
 /// The answer to an [`EpochEnd`]: its place in the request, the epoch it is for and its end.
 pub type EpochEndReply = (usize, Result<(LeaderEpoch, Offset), ErrorCode>);
 
+/// How large a partition's log is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogSize {
+    /// Whose.
+    pub name: TopicPartition,
+    /// Bytes of its segments.
+    pub bytes: u64,
+    /// How far its end is behind the high watermark; -1 while the log is not open.
+    pub lag: i64,
+}
+
 /// What comes into a shard's inbox.
 #[derive(Debug)]
 pub enum ShardMessage {
@@ -188,6 +199,8 @@ pub enum ShardMessage {
         /// Where answers go.
         reply: Post<EpochEndReply>,
     },
+    /// How large the logs are: one answer for all.
+    LogSizes(Post<Vec<LogSize>>),
     /// The metadata changed.
     Image(ImageChanged),
     /// A partition's log was opened.

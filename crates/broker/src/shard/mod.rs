@@ -28,8 +28,8 @@ use runtime::{Env, Post, inbox};
 use tokio::sync::oneshot;
 
 pub use message::{
-    EpochEnd, EpochEndReply, Fetch, FetchPart, FetchReply, ListOffset, OffsetReply, PartData, Produce, ProducePart,
-    ProduceReply, RequestId, ShardMessage,
+    EpochEnd, EpochEndReply, Fetch, FetchPart, FetchReply, ListOffset, LogSize, OffsetReply, PartData, Produce,
+    ProducePart, ProduceReply, RequestId, ShardMessage,
 };
 pub use opening::{Opened, Storage};
 

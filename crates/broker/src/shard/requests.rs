@@ -5,8 +5,8 @@ use replication::{FetchEnd, PartRead};
 use runtime::Post;
 
 use super::message::{
-    EpochEnd, EpochEndReply, Fetch, FetchPart, FetchReply, ListOffset, OffsetReply, PartData, Produce, ProducePart,
-    ProduceReply, RequestId,
+    EpochEnd, EpochEndReply, Fetch, FetchPart, FetchReply, ListOffset, LogSize, OffsetReply, PartData, Produce,
+    ProducePart, ProduceReply, RequestId,
 };
 use super::task::{Shard, Slot, Waiting};
 
@@ -135,6 +135,18 @@ impl Shard {
             _ => Err(self.absent(part.partition)),
         };
         reply.post((part.part, found));
+    }
+
+    pub(super) fn log_sizes(&self) -> Vec<LogSize> {
+        let size = |slot: &Slot| match slot {
+            Slot::Open(hosted, _) => {
+                let lag = hosted.view.high_watermark.0 - hosted.view.log_end_offset.0;
+                Some(LogSize { name: hosted.name.clone(), bytes: hosted.log.size(), lag: lag.max(0) })
+            }
+            Slot::Opening { name, .. } => Some(LogSize { name: name.clone(), bytes: 0, lag: -1 }),
+            Slot::Failed => None,
+        };
+        self.slots.values().filter_map(size).collect()
     }
 
     pub(super) fn again(&mut self, waiting: Vec<Waiting>) {

@@ -1,8 +1,10 @@
-//! What a topic's configuration says to a partition: the topic's own value, else the cluster's, else the node's file.
+//! What a topic's configuration says to a partition: the topic's own value, else this broker's, else the cluster's, else
+//! the node's file.
 
 use std::time::Duration;
 
 use metadata::Image;
+use metadata::configs::topic_config;
 use protocol::batch::{Rules, TimestampType};
 use protocol::{Str, Timestamp};
 use replication::PartitionConfig;
@@ -12,7 +14,7 @@ use crate::config::{Config, RecordValidation};
 
 /// What a replica decides by.
 pub fn partition_config(image: &Image, config: &Config, topic: &Str) -> PartitionConfig {
-    let min = number(image, topic, "min.insync.replicas", config.numbers.min_insync_replicas);
+    let min = number(image, config, topic, "min.insync.replicas", config.numbers.min_insync_replicas);
     PartitionConfig {
         min_insync_replicas: usize::try_from(min).unwrap_or(1),
         lag_time_max: Config::ms(config.numbers.replica_lag_time_max_ms),
@@ -22,7 +24,7 @@ pub fn partition_config(image: &Image, config: &Config, topic: &Str) -> Partitio
 /// How a log is kept.
 pub fn log_config(image: &Image, config: &Config, topic: &Str) -> LogConfig {
     let numbers = &config.numbers;
-    let of = |name, default| number(image, topic, name, default);
+    let of = |name, default| number(image, config, topic, name, default);
     let flush = of("flush.messages", numbers.log_flush_interval_messages);
     LogConfig {
         segment_bytes: of("segment.bytes", numbers.log_segment_bytes).unsigned_abs(),
@@ -36,8 +38,8 @@ pub fn log_config(image: &Image, config: &Config, topic: &Str) -> LogConfig {
 /// How a producer's batch is judged.
 pub fn batch_rules(image: &Image, config: &Config, topic: &Str, now: Timestamp) -> Rules {
     let numbers = &config.numbers;
-    let of = |name, default| number(image, topic, name, default);
-    let text = |name| image.topic_config(topic, name).map_or("", |value| value.as_str());
+    let of = |name, default| number(image, config, topic, name, default);
+    let text = |name| value(image, config, topic, name).unwrap_or("");
     Rules {
         timestamp_type: if text("message.timestamp.type") == "LogAppendTime" {
             TimestampType::LogAppendTime
@@ -58,9 +60,15 @@ pub fn fetch_backoff(config: &Config) -> Duration {
     Config::ms(config.numbers.replica_fetch_backoff_ms)
 }
 
+/// The value of a key, if somebody set one.
+fn value<'a>(image: &'a Image, config: &'a Config, topic: &Str, name: &str) -> Option<&'a str> {
+    let dynamic = image.topic_config_at(config.node_id, topic, name);
+    dynamic.or_else(|| config.topic_defaults.get(topic_config(name)?.broker_name?)).map(Str::as_str)
+}
+
 /// The controller has judged values when they were written; one that is no number here counts as not set.
-fn number(image: &Image, topic: &Str, name: &str, default: i64) -> i64 {
-    image.topic_config(topic, name).and_then(|value| value.as_str().trim().parse().ok()).unwrap_or(default)
+fn number(image: &Image, config: &Config, topic: &Str, name: &str, default: i64) -> i64 {
+    value(image, config, topic, name).and_then(|value| value.trim().parse().ok()).unwrap_or(default)
 }
 
 fn clamp(number: i64) -> u32 {

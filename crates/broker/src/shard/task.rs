@@ -178,6 +178,7 @@ impl Shard {
                 parts.iter().for_each(|part| self.list_offset(*part, &reply));
             }
             ShardMessage::EpochEnds { parts, reply } => parts.iter().for_each(|part| self.epoch_end(part, &reply)),
+            ShardMessage::LogSizes(reply) => reply.post(self.log_sizes()),
             ShardMessage::Image(changed) => self.image_changed(&changed),
             ShardMessage::Opened(opened) => self.opened(*opened),
             ShardMessage::Removed { name, error } => self.removed(&name, error),
