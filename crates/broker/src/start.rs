@@ -15,10 +15,14 @@ use crate::image::{self, ImageCell};
 use crate::release::Release;
 use crate::service::{BrokerService, Common, ControllerService, ranges};
 use crate::shard::{Settings, Shards, Storage};
+use crate::vitals::Watcher;
 use crate::{controller, lifecycle, quorum};
 
 /// How long requests in flight may go on while a server stops.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// Between two looks at who else is on its way out.
+const OTHERS_LOOK: Duration = Duration::from_millis(10);
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +57,10 @@ pub struct Broker {
     env: Env,
     node: NodeId,
     cluster_id: Uuid,
+    is_controller: bool,
+    /// `broker.session.timeout.ms`.
+    session: Duration,
+    image: ImageCell,
     dir: LogDir,
     serves: Vec<Server>,
     controller_listener: String,
@@ -107,8 +115,20 @@ impl Broker {
         }
         parts.watch(opened.run(host, committed));
         let serves = parts.listen().await?;
-        let controller_listener = config.controller_listener_name.clone();
-        Ok(Self { env, node, cluster_id: common.cluster_id, dir, serves, controller_listener, quorum, broker, failed })
+        Ok(Self {
+            env,
+            node,
+            cluster_id: common.cluster_id,
+            is_controller: config.is_controller,
+            session: Config::ms(config.numbers.broker_session_timeout_ms),
+            image: common.image,
+            dir,
+            serves,
+            controller_listener: config.controller_listener_name.clone(),
+            quorum,
+            broker,
+            failed,
+        })
     }
 
     /// Where it listens, in order of the listeners' names in the configuration.
@@ -131,6 +151,19 @@ impl Broker {
         }
     }
 
+    /// A way to look at it, for metrics.
+    pub fn watcher(&self) -> Watcher {
+        let counters = |server: &Server| (server.listener().to_string(), Arc::clone(server.counters()));
+        Watcher {
+            env: self.env.clone(),
+            node: self.node,
+            image: self.image.clone(),
+            quorum: self.quorum.clone(),
+            broker: self.broker.clone(),
+            listeners: self.serves.iter().map(counters).collect(),
+        }
+    }
+
     /// Requests answered so far, on all listeners.
     pub fn responses(&self) -> u64 {
         self.serves.iter().map(|server| server.counters().responses_total()).sum()
@@ -148,13 +181,14 @@ impl Broker {
     }
 
     /// Stops in good order: hands leadership over, closes the logs, and says on disk that it did.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         if let Some((lifecycle, _)) = &self.broker {
             lifecycle.controlled_shutdown().await;
         }
         // The controllers' listener stays until the quorum has a new leader, which could not tell this node otherwise.
-        let (controllers, clients): (Vec<_>, Vec<_>) =
-            self.serves.into_iter().partition(|server| *server.listener() == *self.controller_listener);
+        let (controllers, clients): (Vec<_>, Vec<_>) = std::mem::take(&mut self.serves)
+            .into_iter()
+            .partition(|server| *server.listener() == *self.controller_listener);
         for server in clients {
             server.stop(GRACE).await;
         }
@@ -163,6 +197,7 @@ impl Broker {
             shards.stop().await;
             epoch = lifecycle.status().epoch;
         }
+        self.see_others_off().await;
         self.quorum.shutdown().await;
         for server in controllers {
             server.stop(GRACE).await;
@@ -173,6 +208,22 @@ impl Broker {
             tracing::warn!(node = %self.node, %error, "the clean shutdown could not be marked: the next start recovers");
         }
         self.env.observe(Observation::BrokerStopped);
+    }
+
+    /// A cluster is often stopped all at once. Its last brokers can be relieved only as long as a majority of the
+    /// controllers runs: so a controller stays while others are in controlled shutdown, for a session's time at most.
+    async fn see_others_off(&self) {
+        if !self.is_controller {
+            return;
+        }
+        let until = self.env.now().mono + self.session;
+        let leaving = || {
+            let image = self.image.load();
+            image.brokers().any(|it| it.id != self.node && it.in_controlled_shutdown && !it.fenced)
+        };
+        while leaving() && self.env.now().mono < until {
+            self.env.sleep(OTHERS_LOOK).await;
+        }
     }
 }
 

@@ -190,7 +190,12 @@ impl Quorum {
                 self.become_candidate(now, out); // the voter predates KIP-996
                 true
             }
-            Err(_) => false,
+            Err(failure) => {
+                if failure == Failure::Disconnected {
+                    self.on_end_disconnected(node);
+                }
+                false
+            }
         };
         if !good && self.transitions == before {
             self.peers.back_off(node, now.mono, self.config.retry_backoff);
@@ -339,11 +344,11 @@ impl Quorum {
         }
     }
 
-    /// A leader that shuts down waits for a successor; everybody else stops at once.
+    /// A leader that shuts down waits for a successor as long as there can be one; everybody else stops at once.
     fn drive_shutdown(&mut self, now: Monotonic, out: &mut Effects) {
         let Some(deadline) = self.shutdown else { return };
         let waits = self.role.name() == RoleName::Resigned && self.config.others().next().is_some();
-        if !waits || deadline <= now {
+        if !waits || self.nobody_can_succeed() || deadline <= now {
             if let Some(epoch) = self.elected.take() {
                 out.push(Effect::Lost { epoch });
             }

@@ -347,6 +347,22 @@ fn a_follower_stops_at_once_and_a_leader_once_it_has_a_successor() {
 }
 
 #[test]
+fn a_leader_that_can_have_no_successor_stops_at_once() {
+    let mut leader = Node::leader();
+    leader.step(Event::Shutdown);
+    let sent: Vec<u64> = (leader.out.iter())
+        .filter_map(|effect| match effect {
+            Effect::Send { correlation, request: Request::End(_), .. } => Some(*correlation),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sent.len(), 2);
+    let gone = |correlation| Event::Response { correlation, result: Err(Failure::Disconnected) };
+    assert!(!leader.step(gone(sent[0])).contains(&Effect::Stopped), "the other one and this one are a majority");
+    assert!(leader.step(gone(sent[1])).contains(&Effect::Stopped));
+}
+
+#[test]
 fn a_leader_without_a_successor_stops_after_five_seconds() {
     let mut leader = Node::leader();
     leader.step(Event::Shutdown);

@@ -6,7 +6,7 @@
 //! | Recovery | Running: ready, and a heartbeat's answer says unfenced |
 //! | Running | Fenced: a heartbeat's answer says so |
 //! | Fenced | Running: a heartbeat's answer says unfenced |
-//! | any | PendingControlledShutdown: asked to stop; then ShuttingDown: the controller agrees, or five minutes have passed |
+//! | any | PendingControlledShutdown: asked to stop; then ShuttingDown: the controller agrees, five minutes have passed, or no controller has answered for a session's time |
 //!
 //! One heartbeat at a time, given up after an interval. The broker of a registration that the controller no longer knows
 //! (STALE_BROKER_EPOCH) goes on asking, fenced, as Kafka's does: only another process of its id can have caused it, and a
@@ -52,6 +52,9 @@ pub(super) struct Life {
     image: ImageCell,
     interval: Duration,
     registration_timeout: Duration,
+    session: Duration,
+    /// When a heartbeat was last answered.
+    answered_at: Monotonic,
     registration: BrokerRegistrationRequest,
     ready: bool,
     caught_up: bool,
@@ -61,7 +64,7 @@ pub(super) struct Life {
 }
 
 struct Shutdown {
-    until: Monotonic,
+    since: Monotonic,
     beats: u32,
     waiting: Vec<oneshot::Sender<()>>,
 }
@@ -106,6 +109,8 @@ impl Life {
             image: start.image.clone(),
             interval: Config::ms(config.numbers.broker_heartbeat_interval_ms),
             registration_timeout: Config::ms(config.numbers.initial_broker_registration_timeout_ms),
+            session: Config::ms(config.numbers.broker_session_timeout_ms),
+            answered_at: Monotonic::default(),
             registration,
             ready: false,
             caught_up: false,
@@ -168,21 +173,31 @@ impl Life {
             }
             let sent_at = self.env.now().mono;
             let answered = match self.beat().await {
-                Some(response) => self.answered(&response),
+                Some(response) => {
+                    self.answered_at = self.env.now().mono;
+                    self.answered(&response)
+                }
                 // A failure costs an interval, as in Kafka.
                 None => Some(self.interval),
             };
             let Some(pause) = answered else { return };
-            if let Some(shutdown) = &mut self.shutdown
-                && self.env.now().mono >= shutdown.until
-            {
-                tracing::warn!("controlled shutdown took too long; stopping without it");
+            if self.shutdown_is_hopeless() {
+                tracing::warn!("the controllers do not relieve this broker in time; stopping without them");
                 return;
             }
             if !self.wait_until(sent_at + pause, inbox).await {
                 return;
             }
         }
+    }
+
+    /// Whether there is nothing more to be had from a controlled shutdown. When no controller has answered for as long as a
+    /// session lasts, the session has ended, and so has what a controlled shutdown would save (Kafka waits five minutes).
+    fn shutdown_is_hopeless(&self) -> bool {
+        let now = self.env.now().mono;
+        self.shutdown.as_ref().is_some_and(|Shutdown { since, .. }| {
+            now >= *since + SHUTDOWN_MAX || now >= self.answered_at.max(*since) + self.session
+        })
     }
 
     /// Waits, listening; returns early when there is a reason for a heartbeat. `false` if nobody is left to listen to.
@@ -205,9 +220,9 @@ impl Life {
         match message {
             Message::Ready => !std::mem::replace(&mut self.ready, true),
             Message::Shutdown(done) => {
-                let until = self.env.now().mono + SHUTDOWN_MAX;
+                let since = self.env.now().mono;
                 let first = self.shutdown.is_none();
-                let shutdown = self.shutdown.get_or_insert(Shutdown { until, beats: 0, waiting: Vec::new() });
+                let shutdown = self.shutdown.get_or_insert(Shutdown { since, beats: 0, waiting: Vec::new() });
                 shutdown.waiting.push(done);
                 first
             }

@@ -18,6 +18,8 @@ pub(crate) struct Resigned {
     pub(crate) deadline: Option<Monotonic>,
     /// The voters that have heard.
     acknowledged: BTreeSet<NodeId>,
+    /// The voters that could not be reached when last tried.
+    gone: BTreeSet<NodeId>,
     /// The other voters, longest log first; empty after a restart.
     successors: Vec<NodeId>,
 }
@@ -30,7 +32,7 @@ impl Quorum {
             _ => Vec::new(),
         };
         let deadline = if self.shutdown.is_some() { None } else { Some(self.draw_election_deadline(now)) };
-        let role = Resigned { deadline, acknowledged: BTreeSet::new(), successors };
+        let role = Resigned { deadline, acknowledged: BTreeSet::new(), gone: BTreeSet::new(), successors };
         self.enter(Role::Resigned(role), self.election, out);
     }
 
@@ -57,6 +59,20 @@ impl Quorum {
     pub(crate) fn on_end_response(&mut self, node: NodeId) {
         if let Role::Resigned(role) = &mut self.role {
             role.acknowledged.insert(node);
+            role.gone.remove(&node);
         }
+    }
+
+    pub(crate) fn on_end_disconnected(&mut self, node: NodeId) {
+        if let Role::Resigned(role) = &mut self.role {
+            role.gone.insert(node);
+        }
+    }
+
+    /// Whether so few voters can be reached that they elect nobody, though this one would still vote: a cluster that is
+    /// stopped all at once.
+    pub(crate) fn nobody_can_succeed(&self) -> bool {
+        let Role::Resigned(role) = &self.role else { return false };
+        self.config.others().filter(|voter| !role.gone.contains(&voter.id)).count() + 1 < self.config.majority()
     }
 }
