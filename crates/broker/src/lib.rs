@@ -25,6 +25,7 @@ mod service;
 pub mod sessions;
 pub mod shard;
 mod start;
+pub mod vitals;
 
 pub use config::{Config, ConfigError};
 pub use identity::{Identity, IdentityError};

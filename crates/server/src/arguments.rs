@@ -15,7 +15,7 @@ Examples, behind `wavetank-broker` or `simctl serve`:
   --brokers 3                            a cluster on this machine: ports 9092 to 9094, data/1 to data/3
   --config server.properties             Kafka's own file, or the same names in TOML (server.toml)
   --set log.segment.bytes=67108864       one property; wins over the file
-  --log debug,transport=info
+  --log debug,transport=info --metrics 127.0.0.1:9404
 
 A configuration file:
   node.id = 1                                     # TOML; in .properties without the quotes
@@ -49,6 +49,9 @@ pub struct Arguments {
     /// How it is logged
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
+    /// Serve Prometheus metrics here, at /metrics; with --brokers each node one port further
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
+    pub metrics: Option<(String, u16)>,
     /// For `--brokers` itself: this is one of its processes, which ends when its standard input does
     #[arg(long, hide = true)]
     pub one_of_many: bool,

@@ -76,6 +76,9 @@ fn plan(env: &Env, program: &Program, given: &Arguments, count: u16) -> Result<P
         if given.log_format == LogFormat::Json {
             option("log-format", "json".to_owned());
         }
+        if let Some((host, port)) = &given.metrics {
+            option("metrics", format!("{host}:{}", port + id - 1));
+        }
         // What a cluster for trying out should have; a file or --set may say otherwise.
         if given.config.is_none() {
             option("set", format!("default.replication.factor={replicas}"));

@@ -12,6 +12,7 @@
 mod arguments;
 mod cluster;
 mod logging;
+pub mod metrics;
 mod node;
 pub mod problem;
 pub mod properties;

@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use broker::{Broker, Config, Release, StartError};
 use futures_util::future::{Either, select};
 use rand::Rng as _;
-use runtime::Env;
 use runtime::os::{self, DirLock, StopSignals};
+use runtime::{Address, Env};
 
 use crate::settings::Settings;
-use crate::{Arguments, Program, say, say_error};
+use crate::{Arguments, Program, metrics, say, say_error};
 
 /// What a node of a local cluster prints, once, when it serves.
 pub const READY: &str = "ready";
@@ -104,6 +104,11 @@ async fn serve(
 ) -> Asked {
     for address in broker.addresses() {
         tracing::debug!(%address, "listening");
+    }
+    if let Some((host, port)) = &arguments.metrics
+        && let Err(error) = metrics::serve(broker.watcher(), Address::new(host.as_str(), *port)).await
+    {
+        return Asked::Failed(format!("metrics cannot listen at {host}:{port}: {error}"));
     }
     let ready = if arguments.one_of_many { READY.to_owned() } else { introduction(program, config, broker) };
     let is_ready = broker.ready();

@@ -19,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "broker",
         &["protocol", "probe", "log", "timeline", "raft", "metadata", "replication", "runtime", "transport", "storage"],
     ),
-    ("server", &["protocol", "metadata", "runtime", "storage", "broker"]),
+    ("server", &["protocol", "metadata", "runtime", "storage", "transport", "broker"]),
     ("client", &["protocol", "probe", "runtime", "transport"]),
     ("world", &["protocol", "probe", "runtime"]),
     ("harness", &["protocol", "probe", "runtime", "world", "client", "broker"]),

@@ -206,6 +206,7 @@ impl Shard {
                 self.again(waiting);
             }
             Some(Slot::Open(mut hosted, waiting)) => {
+                self.gone += hosted.traffic;
                 hosted.run(&mut self.ctx, Event::Deleted);
                 if let Some(source) = hosted.following.and_then(|from| self.sources.get_mut(&from)) {
                     source.step(self.ctx.now, FetcherEvent::Unfollow { partition: id });

@@ -64,6 +64,7 @@ impl Shard {
             if let (PartAnswer::Fetched { fetched, records }, Some(Slot::Open(hosted, _))) =
                 (part, self.slots.get_mut(&partition))
             {
+                hosted.traffic.replication_bytes_in += records.len() as u64;
                 hosted.incoming = Some(Incoming::Copied(records));
                 hosted.append_error = None;
                 hosted.run(&mut self.ctx, Event::Fetched(fetched));

@@ -20,6 +20,7 @@ use super::standing::Standing;
 use crate::config::Config;
 use crate::lifecycle;
 use crate::sessions::Sessions;
+use crate::vitals::Traffic;
 
 /// What a shard lends to its partitions.
 pub(super) struct Context {
@@ -40,6 +41,10 @@ pub(super) struct Context {
     pub fatal: Option<String>,
     /// Who fetches again and again.
     pub sessions: Sessions,
+    /// How often a leader of this shard lost a member of its ISR.
+    pub isr_shrinks: u64,
+    /// How often one gained a member.
+    pub isr_expands: u64,
 }
 
 impl Context {
@@ -140,6 +145,8 @@ pub(super) struct Hosted {
     /// An append has failed, and the fetchers were not told yet.
     pub starved: bool,
     pub closed: bool,
+    /// What passed through it.
+    pub traffic: Traffic,
 }
 
 impl Hosted {
@@ -180,6 +187,7 @@ impl Hosted {
             mistrusted: false,
             starved: false,
             closed: false,
+            traffic: Traffic::default(),
         }
     }
 
@@ -226,6 +234,9 @@ impl Hosted {
             let before = std::mem::replace(&mut self.view, view);
             if before.leader_epoch != self.view.leader_epoch {
                 self.mistrusted = false;
+            } else if before.partition_epoch != self.view.partition_epoch && self.view.role == Role::Leader {
+                ctx.isr_shrinks += u64::from(self.view.isr.len() < before.isr.len());
+                ctx.isr_expands += u64::from(self.view.isr.len() > before.isr.len());
             }
             self.observe(ctx, &before);
             self.tell_sessions(ctx, &before);
@@ -343,9 +354,7 @@ impl Hosted {
             }
             LogEvent::Read { ticket, data } => match self.tickets.remove(&ticket) {
                 Some(Purpose::Read(read)) => {
-                    if read.consumer {
-                        self.served(ctx, &data);
-                    }
+                    self.served(ctx, &data, read.consumer);
                     read.done(data);
                 }
                 Some(Purpose::Scan(scan)) => self.scan_goes_on(*scan, data),

@@ -13,6 +13,7 @@ use transport::client::RpcError;
 
 use super::opening::Opened;
 use crate::image::ImageChanged;
+use crate::vitals::ShardVitals;
 
 /// Numbers a fetch that may wait, within a broker.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -260,6 +261,8 @@ pub enum ShardMessage {
     },
     /// The checkpoint that names these recovery points is durable.
     Checkpointed(Vec<(TopicIdPartition, Offset)>),
+    /// Tell how the partitions are.
+    Vitals(oneshot::Sender<ShardVitals>),
     /// Close all logs; answered when they are.
     Stop(oneshot::Sender<()>),
 }

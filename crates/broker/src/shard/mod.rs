@@ -19,6 +19,7 @@ mod serve;
 mod source;
 mod standing;
 mod task;
+mod vitals;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -50,6 +50,8 @@ impl Hosted {
             u32::try_from(batch.header.last_offset_delta).expect("a validated batch ends behind its base") + 1;
         let end = base.plus(i64::from(records));
         let leader_epoch = self.view.leader_epoch;
+        self.traffic.messages_in += u64::from(records);
+        self.traffic.bytes_in += batch.bytes.len() as u64;
         let wait = ProduceWait { part: part.part, acks, base, end, leader_epoch, reply: reply.clone() };
         self.waiters.insert(token, Waiter::Produce(wait));
         self.incoming = Some(Incoming::Produced(batch));
@@ -151,9 +153,7 @@ impl Hosted {
             }
             Ok(Reading::Ready(read)) => {
                 let bytes = read.records.len();
-                if part.from.replica.is_none() {
-                    self.served(ctx, &read);
-                }
+                self.served(ctx, &read, part.from.replica.is_none());
                 data.filled(read, limit, part.max_bytes);
                 if let Some(place) = part.place {
                     if bytes == 0 && data.read.end == FetchEnd::Waits {
@@ -184,9 +184,15 @@ impl Hosted {
         (taken, Some(self.watch(ctx, wait, limit.plus(1))))
     }
 
-    /// Tells the world what a consumer was given.
-    pub(super) fn served(&self, ctx: &Context, read: &ReadData) {
-        if !read.records.is_empty() && ctx.env.observed() {
+    /// Counts what a consumer or a follower was given; tells the world of the consumer's.
+    pub(super) fn served(&mut self, ctx: &Context, read: &ReadData, consumer: bool) {
+        let bytes = read.records.len() as u64;
+        if !consumer {
+            self.traffic.replication_bytes_out += bytes;
+            return;
+        }
+        self.traffic.bytes_out += bytes;
+        if bytes > 0 && ctx.env.observed() {
             ctx.env.observe(Observation::Served {
                 partition: self.name.clone(),
                 from: read.start,

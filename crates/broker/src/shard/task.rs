@@ -20,6 +20,7 @@ use super::source::Source;
 use super::{FatalCallback, Lifecycle};
 use crate::config::Config;
 use crate::sessions::Sessions;
+use crate::vitals::Traffic;
 
 /// Messages taken before touched partitions are looked after.
 const BATCH: usize = 256;
@@ -70,6 +71,8 @@ pub(super) struct Shard {
     pub(super) next_recovery_points: Monotonic,
     /// `None` once this shard is ready.
     pub(super) unready: Option<Arc<AtomicUsize>>,
+    /// What passed through partitions that are no longer here.
+    pub(super) gone: Traffic,
     pub(super) stopping: Option<oneshot::Sender<()>>,
     pub(super) stopped: bool,
 }
@@ -112,6 +115,8 @@ impl Shard {
                 watches: Vec::new(),
                 fatal: None,
                 sessions: start.sessions,
+                isr_shrinks: 0,
+                isr_expands: 0,
             },
             index: start.index,
             count: start.count,
@@ -132,6 +137,7 @@ impl Shard {
             next_high_watermarks: Monotonic::NEVER,
             next_recovery_points: Monotonic::NEVER,
             unready: Some(start.unready),
+            gone: Traffic::default(),
             stopping: None,
             stopped: false,
         }
@@ -215,6 +221,7 @@ impl Shard {
                     }
                 }
             }
+            ShardMessage::Vitals(reply) => drop(reply.send(self.vitals())),
             ShardMessage::Stop(done) => self.stop(done),
         }
     }

@@ -86,6 +86,7 @@ struct Slot {
     correlation_id: i32,
     /// What the request counts against the bytes in flight.
     bytes: usize,
+    arrival: Monotonic,
     answer: Answer,
 }
 
@@ -184,11 +185,13 @@ impl Serving {
 
     fn write_later(&mut self, slot: &Slot, body: Chunks) {
         let head = response_head(slot.api_key, slot.api_version, slot.correlation_id, body.len());
-        self.out_bytes += head.len() + body.len();
+        let bytes = head.len() + body.len();
+        self.out_bytes += bytes;
         self.out.push_back(head);
         self.out.extend(body.into_list());
         self.unwritten += 1;
-        self.shared.counters.response(slot.api_key);
+        let took = self.shared.env.now().mono.since(slot.arrival);
+        self.shared.counters.response(slot.api_key, bytes, took);
     }
 
     /// Writes; returns whether all is written.
@@ -233,7 +236,9 @@ impl Serving {
         let RequestHeader { api_key, api_version, correlation_id, client_id } = header;
         let config = &self.shared.config;
         let bytes = frame.len();
-        let mut slot = Slot { api_key, api_version, correlation_id, bytes, answer: Answer::NO_RESPONSE };
+        let now = self.shared.env.now();
+        let arrival = now.mono;
+        let mut slot = Slot { api_key, api_version, correlation_id, bytes, arrival, answer: Answer::NO_RESPONSE };
         if !config.apis.contains(api_key, api_version) {
             let (ApiKey::ApiVersions, Some(range)) = (api_key, config.apis.get(api_key)) else {
                 return Err(Refusal::Version(api_key, api_version));
@@ -241,7 +246,7 @@ impl Serving {
             slot.api_version = 0;
             slot.answer = Reply::Response(unsupported_version(range).into()).into();
         } else {
-            self.shared.counters.request(api_key);
+            self.shared.counters.request(api_key, bytes);
             let context = RequestContext {
                 connection: self.id,
                 listener: config.listener.clone(),
@@ -251,7 +256,7 @@ impl Serving {
                 api_version,
                 correlation_id,
                 peer: self.peer.clone(),
-                arrival: self.shared.env.now(),
+                arrival: now,
                 deadline: None,
             };
             slot.answer = self.shared.service.call(context, RequestFrame::new(frame, body_at));

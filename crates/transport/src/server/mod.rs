@@ -23,7 +23,7 @@ use runtime::{Address, Env, Listener, Task, TaskHandle};
 use tokio::sync::oneshot;
 
 pub use answer::{Answer, Reply, RequestContext, RequestFrame};
-pub use counters::Counters;
+pub use counters::{Counters, LATENCY_BUCKETS, latency_bound};
 
 use crate::frame::FRAME_BYTES_MAX;
 use crate::ranges::ApiRanges;
@@ -84,13 +84,8 @@ impl std::fmt::Display for ConnectionId {
 pub fn serve(env: &Env, listener: Listener, config: ServerConfig, service: Arc<dyn Service>) -> Server {
     assert!(config.requests_in_flight_max > 0 && config.bytes_in_flight_max > 0, "no request could be taken");
     let local = listener.local();
-    let shared = Arc::new(Shared {
-        env: env.clone(),
-        config,
-        service,
-        counters: Counters::default(),
-        connections: Mutex::default(),
-    });
+    let shared =
+        Arc::new(Shared { env: env.clone(), config, service, counters: Arc::default(), connections: Mutex::default() });
     let (stop, stopped) = oneshot::channel();
     let accepting = env.spawn("accept", accept(Arc::clone(&shared), listener, stopped));
     Server { shared, local, stop, accepting }
@@ -122,7 +117,7 @@ impl Server {
     }
 
     /// What it has done so far.
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &Arc<Counters> {
         &self.shared.counters
     }
 
@@ -158,7 +153,7 @@ struct Shared {
     env: Env,
     config: ServerConfig,
     service: Arc<dyn Service>,
-    counters: Counters,
+    counters: Arc<Counters>,
     connections: Mutex<Connections>,
 }
 
