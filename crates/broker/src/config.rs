@@ -213,6 +213,8 @@ pub struct Config {
     pub unclean_leader_election_enable: bool,
     /// `delete.topic.enable`, default true.
     pub delete_topic_enable: bool,
+    /// `replica.selector.class` is Kafka's `RackAwareReplicaSelector`: consumers are sent to a replica of their rack.
+    pub rack_aware_reads: bool,
     /// `record.validation`, default `records`.
     pub record_validation: RecordValidation,
     /// What topics inherit from the file, by the broker's names.
@@ -239,6 +241,7 @@ impl Config {
         "auto.create.topics.enable",
         "unclean.leader.election.enable",
         "delete.topic.enable",
+        "replica.selector.class",
         "log.cleanup.policy",
         "log.message.timestamp.type",
         "log.message.timestamp.before.max.ms",
@@ -301,6 +304,7 @@ impl Config {
             auto_create_topics_enable: read.boolean("auto.create.topics.enable", true),
             unclean_leader_election_enable: read.boolean("unclean.leader.election.enable", false),
             delete_topic_enable: read.boolean("delete.topic.enable", true),
+            rack_aware_reads: read.selector(),
             record_validation: read.validation(),
             topic_defaults: inherited_from_file(|name| given.get(name).map(String::as_str)),
             given,
@@ -391,6 +395,22 @@ impl<'a> Texts<'a> {
             }
         }
         (broker, controller)
+    }
+
+    fn selector(&mut self) -> bool {
+        const RACK_AWARE: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+        match self.text("replica.selector.class") {
+            None | Some("" | "org.apache.kafka.common.replica.LeaderSelector") => false,
+            Some(RACK_AWARE) => true,
+            Some(other) => {
+                self.reject(
+                    "replica.selector.class",
+                    other,
+                    &format!("Java classes do not run here: {RACK_AWARE} or nothing"),
+                );
+                false
+            }
+        }
     }
 
     fn validation(&mut self) -> RecordValidation {

@@ -61,6 +61,7 @@ impl Release {
                 ApiKey::ApiVersions,
                 ApiKey::CreateTopics,
                 ApiKey::DeleteTopics,
+                ApiKey::DeleteRecords,
                 ApiKey::OffsetForLeaderEpoch,
                 ApiKey::DescribeAcls,
                 ApiKey::DescribeConfigs,

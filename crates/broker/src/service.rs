@@ -41,15 +41,9 @@ impl Common {
     }
 }
 
-/// Reads a request and hands it on; one that cannot be read closes its connection, with a line in the log.
+/// Reads a request and hands it on.
 fn decoded<R: Request>(context: &RequestContext, frame: &RequestFrame, then: impl FnOnce(R) -> Answer) -> Answer {
-    match frame.decode::<R>(context.api_version) {
-        Ok(request) => then(request),
-        Err(error) => {
-            tracing::warn!(api = %context.api_key, version = context.api_version, peer = %context.peer, %error, "request cannot be read");
-            Answer::CLOSE
-        }
-    }
+    handlers::read(context, frame).map_or(Answer::CLOSE, then)
 }
 
 /// The ranges that the server lets through to its service.
@@ -103,6 +97,9 @@ impl Service for BrokerService {
             }),
             ApiKey::IncrementalAlterConfigs => self.alter::<IncrementalAlterConfigsRequest>(&context, &frame),
             ApiKey::AlterConfigs => self.alter::<AlterConfigsRequest>(&context, &frame),
+            ApiKey::DeleteRecords => {
+                decoded(&context, &frame, |request| handlers::delete_records::call(serving, &context, request))
+            }
             ApiKey::DescribeLogDirs => {
                 decoded(&context, &frame, |request| handlers::describe_log_dirs::call(serving, &context, request))
             }

@@ -8,15 +8,15 @@ use protocol::{ErrorCode, LeaderEpoch, Str, Timestamp, Uuid};
 use replication::{ListOffsets, OffsetAnswer, ReadLimit};
 use transport::server::{Answer, Reply, RequestContext, RequestFrame};
 
-use super::Serving;
 use super::lookup::find;
 use super::scatter::{Scattered, ShardGone};
+use super::{Serving, read};
 use crate::shard::{ListOffset, ShardMessage};
 
 /// Starts a ListOffsets request.
 pub fn call(serving: &Serving, context: &RequestContext, frame: &RequestFrame) -> Answer {
     let version = context.api_version;
-    let Ok(request) = frame.decode::<ListOffsetsRequest>(version) else { return Answer::CLOSE };
+    let Some(request) = read::<ListOffsetsRequest>(context, frame) else { return Answer::CLOSE };
     let image = serving.image.load();
     let limit = if request.replica_id >= 0 { ReadLimit::LogEnd } else { ReadLimit::HighWatermark };
     let mut parts: Vec<Part> = Vec::new();

@@ -6,6 +6,7 @@
 pub mod absent;
 pub mod api_versions;
 pub mod configs;
+pub mod delete_records;
 pub mod describe_cluster;
 pub mod describe_log_dirs;
 pub mod describe_topic_partitions;
@@ -20,11 +21,22 @@ mod scatter;
 
 use std::sync::Arc;
 
+use protocol::Request;
 use runtime::Env;
+use transport::server::{RequestContext, RequestFrame};
 
 use crate::config::Config;
 use crate::image::ImageCell;
 use crate::shard::Shards;
+
+/// A request's message. One that cannot be read closes its connection, with a line in the log; nobody else notices.
+pub(crate) fn read<R: Request>(context: &RequestContext, frame: &RequestFrame) -> Option<R> {
+    let read = frame.decode::<R>(context.api_version);
+    if let Err(error) = &read {
+        tracing::warn!(api = %context.api_key, version = context.api_version, peer = %context.peer, %error, "request cannot be read");
+    }
+    read.ok()
+}
 
 /// What the handlers of records work with. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -5,14 +5,14 @@ use protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochRespon
 use protocol::{ErrorCode, LeaderEpoch, Offset, Str, Uuid};
 use transport::server::{Answer, Reply, RequestContext, RequestFrame};
 
-use super::Serving;
 use super::lookup::find;
 use super::scatter::{Scattered, ShardGone};
+use super::{Serving, read};
 use crate::shard::{EpochEnd, ShardMessage};
 
 /// Starts an OffsetForLeaderEpoch request.
 pub fn call(serving: &Serving, context: &RequestContext, frame: &RequestFrame) -> Answer {
-    let Ok(request) = frame.decode::<OffsetForLeaderEpochRequest>(context.api_version) else { return Answer::CLOSE };
+    let Some(request) = read::<OffsetForLeaderEpochRequest>(context, frame) else { return Answer::CLOSE };
     let image = serving.image.load();
     let mut parts: Vec<Part> = Vec::new();
     let mut sorted: Vec<Vec<EpochEnd>> = (0..serving.shards.count()).map(|_| Vec::new()).collect();

@@ -15,13 +15,13 @@ use replication::{ProduceGather, ProduceOutcome};
 use runtime::{Inbox, Observation, inbox};
 use transport::server::{Answer, Reply, RequestContext, RequestFrame};
 
-use super::Serving;
 use super::lookup::{current_leader, find};
+use super::{Serving, read};
 use crate::shard::{Produce, ProducePart, ProduceReply, ShardMessage, rules};
 
 /// Starts a produce request.
 pub fn call(serving: &Serving, context: &RequestContext, frame: &RequestFrame) -> Answer {
-    let Ok(request) = frame.decode::<ProduceRequest>(context.api_version) else { return Answer::CLOSE };
+    let Some(request) = read::<ProduceRequest>(context, frame) else { return Answer::CLOSE };
     let acks = request.acks;
     let time_out = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let mut producing = Producing::new(serving.clone(), context.clone(), acks);

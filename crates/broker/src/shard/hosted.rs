@@ -14,6 +14,7 @@ use runtime::{EffectPoint, Env, Observation, Post, effect, observation};
 use storage::{AppendError, Log, LogError, LogEvent, Ticket};
 
 use super::Lifecycle;
+use super::deletion::DeletionWait;
 use super::message::{FetchReply, PartData, ProduceReply, RequestId, ShardMessage};
 use super::offsets::Scan;
 use super::standing::Standing;
@@ -58,6 +59,7 @@ impl Context {
 pub(super) enum Waiter {
     Produce(ProduceWait),
     Fetch(FetchWait),
+    Deletion(DeletionWait),
 }
 
 pub(super) struct ProduceWait {
@@ -426,7 +428,11 @@ impl Hosted {
     }
 
     fn answer_produce(&mut self, token: Token, error: ErrorCode) {
-        let Some(Waiter::Produce(wait)) = self.waiters.remove(&token) else { return };
+        let wait = match self.waiters.remove(&token) {
+            Some(Waiter::Produce(wait)) => wait,
+            Some(Waiter::Deletion(wait)) => return wait.answer(Err((error, Offset::NONE))),
+            _ => return,
+        };
         let known = !matches!(error, ErrorCode::NotLeaderOrFollower | ErrorCode::KafkaStorageError);
         wait.reply.post(ProduceReply {
             part: wait.part,
@@ -459,6 +465,14 @@ impl Hosted {
             }
             Some(Waiter::Fetch(wait)) if why == Fired::Reached => self.moved(ctx, wait),
             Some(Waiter::Fetch(wait)) => wait.reply.post(FetchReply::Changed),
+            Some(Waiter::Deletion(wait)) => wait.answer(match why {
+                Fired::Reached => Ok(self.machine.low_watermark()),
+                Fired::NotLeader | Fired::Changed | Fired::NotEnoughReplicas => {
+                    Err((ErrorCode::NotLeaderOrFollower, Offset::NONE))
+                }
+                Fired::Deleted => Err((ErrorCode::UnknownTopicOrPartition, Offset::NONE)),
+                Fired::Storage => Err((ErrorCode::KafkaStorageError, Offset::NONE)),
+            }),
             None => {}
         }
     }

@@ -1,5 +1,7 @@
 //! What a shard can be told, and what it answers.
 
+use std::sync::Arc;
+
 use protocol::batch::Batch;
 use protocol::messages::{FetchResponse, ListOffsetsResponse};
 use protocol::{
@@ -86,6 +88,8 @@ pub struct Fetch {
     pub max_bytes: usize,
     /// What the request waits for.
     pub min_bytes: usize,
+    /// Brokers that are nearer to the consumer than this one: a leader names one of them instead of reading (KIP-392).
+    pub near: Arc<[NodeId]>,
     /// The request's first read: what followers prove counts now, and partitions are watched if they give too little.
     /// Else its watches end.
     pub arrives: bool,
@@ -126,6 +130,8 @@ pub struct PartData {
     pub log_start_offset: Offset,
     /// Where the logs part.
     pub diverging: Option<Diverging>,
+    /// Whom to ask instead; [`NodeId::NONE`]: nobody.
+    pub preferred: NodeId,
     /// The bytes: whole batches.
     pub records: Chunks,
     /// Whether a watch was placed: then [`ShardMessage::Unwatch`] is due when the request ends.
@@ -166,6 +172,21 @@ pub struct EpochEnd {
 /// The answer to an [`EpochEnd`]: its place in the request, the epoch it is for and its end.
 pub type EpochEndReply = (usize, Result<(LeaderEpoch, Offset), ErrorCode>);
 
+/// A DeleteRecords of one partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Deletion {
+    /// Its place in the request.
+    pub part: usize,
+    /// Which partition.
+    pub partition: TopicIdPartition,
+    /// Records below this are to go; `None`: all that are committed.
+    pub before: Option<Offset>,
+}
+
+/// The answer to a [`Deletion`]: its place in the request, and the low watermark that was reached, or the code and where the
+/// low watermark stands.
+pub type DeletionReply = (usize, Result<Offset, (ErrorCode, Offset)>);
+
 /// How large a partition's log is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogSize {
@@ -200,6 +221,17 @@ pub enum ShardMessage {
         /// Where answers go.
         reply: Post<EpochEndReply>,
     },
+    /// Delete records.
+    Delete {
+        /// Which request.
+        request: RequestId,
+        /// What.
+        parts: Vec<Deletion>,
+        /// Where answers go.
+        reply: Post<DeletionReply>,
+    },
+    /// A request's deletions wait no more: they are answered with where they stand.
+    EndDeletions(RequestId),
     /// How large the logs are: one answer for all.
     LogSizes(Post<Vec<LogSize>>),
     /// The metadata changed.

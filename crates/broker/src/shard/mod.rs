@@ -9,6 +9,7 @@
 mod assignment;
 mod checkpoint;
 mod copying;
+mod deletion;
 mod hosted;
 mod message;
 mod offsets;
@@ -29,8 +30,8 @@ use runtime::{Env, Post, inbox};
 use tokio::sync::oneshot;
 
 pub use message::{
-    EpochEnd, EpochEndReply, Fetch, FetchPart, FetchReply, ListOffset, LogSize, OffsetReply, PartData, Produce,
-    ProducePart, ProduceReply, RequestId, ShardMessage,
+    Deletion, DeletionReply, EpochEnd, EpochEndReply, Fetch, FetchPart, FetchReply, ListOffset, LogSize, OffsetReply,
+    PartData, Produce, ProducePart, ProduceReply, RequestId, ShardMessage,
 };
 pub use opening::{Opened, Storage};
 

@@ -1,12 +1,12 @@
 //! Requests at a shard: to the partition that serves them, or waiting a moment until it does.
 
-use protocol::{Chunks, ErrorCode, LeaderEpoch, Offset, TopicIdPartition};
+use protocol::{Chunks, ErrorCode, LeaderEpoch, NodeId, Offset, TopicIdPartition};
 use replication::{FetchEnd, PartRead};
 use runtime::Post;
 
 use super::message::{
-    EpochEnd, EpochEndReply, Fetch, FetchPart, FetchReply, ListOffset, LogSize, OffsetReply, PartData, Produce,
-    ProducePart, ProduceReply, RequestId,
+    Deletion, DeletionReply, EpochEnd, EpochEndReply, Fetch, FetchPart, FetchReply, ListOffset, LogSize, OffsetReply,
+    PartData, Produce, ProducePart, ProduceReply, RequestId,
 };
 use super::task::{Shard, Slot, Waiting};
 
@@ -89,6 +89,7 @@ impl Shard {
             high_watermark: Offset::NONE,
             log_start_offset: Offset::NONE,
             diverging: None,
+            preferred: NodeId::NONE,
             records: Chunks::new(),
             watched: false,
         }));
@@ -135,6 +136,23 @@ impl Shard {
             _ => Err(self.absent(part.partition)),
         };
         reply.post((part.part, found));
+    }
+
+    pub(super) fn delete_records(&mut self, request: RequestId, part: &Deletion, reply: &Post<DeletionReply>) {
+        match self.slots.get_mut(&part.partition) {
+            Some(Slot::Open(hosted, _)) if self.stopping.is_none() => {
+                hosted.delete_records(&mut self.ctx, request, part, reply);
+            }
+            _ => reply.post((part.part, Err((self.absent(part.partition), Offset::NONE)))),
+        }
+    }
+
+    pub(super) fn end_deletions(&mut self, request: RequestId) {
+        for slot in self.slots.values_mut() {
+            if let Slot::Open(hosted, _) = slot {
+                hosted.end_deletions(&mut self.ctx, request);
+            }
+        }
     }
 
     pub(super) fn log_sizes(&self) -> Vec<LogSize> {

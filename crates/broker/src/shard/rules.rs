@@ -55,6 +55,12 @@ pub fn batch_rules(image: &Image, config: &Config, topic: &Str, now: Timestamp) 
     }
 }
 
+/// Whether the newest record of each key is all that may be taken away.
+pub fn is_only_compacted(image: &Image, config: &Config, topic: &Str) -> bool {
+    let policies = value(image, config, topic, "cleanup.policy").unwrap_or("delete");
+    policies.contains("compact") && !policies.contains("delete")
+}
+
 /// `replica.fetch.backoff.ms`.
 pub fn fetch_backoff(config: &Config) -> Duration {
     Config::ms(config.numbers.replica_fetch_backoff_ms)

@@ -1,6 +1,6 @@
 //! Produce and Fetch at a partition.
 
-use protocol::{Chunks, ErrorCode, Offset};
+use protocol::{Chunks, ErrorCode, NodeId, Offset};
 use replication::{Event, FetchEnd, FetchPlan, FollowerFetch, PartRead, ReadLimit, Role, WatchKind};
 use runtime::{Observation, Post};
 use storage::{ReadData, Reading};
@@ -87,6 +87,7 @@ impl Hosted {
             high_watermark: Offset::NONE,
             log_start_offset: Offset::NONE,
             diverging: None,
+            preferred: NodeId::NONE,
             records: Chunks::new(),
             watched: false,
         };
@@ -123,6 +124,13 @@ impl Hosted {
             }
         };
         let offset = part.from.offset;
+        if !fetch.near.is_empty()
+            && let Some(preferred) = self.machine.preferred_replica(&fetch.near, offset)
+        {
+            data.preferred = preferred;
+            fetch.reply.post(FetchReply::Read(data));
+            return (0, None);
+        }
         let max_bytes = part.max_bytes.min(budget);
         let reading = self.log.read(offset, limit, max_bytes as u64, min_one);
         if fetch.arrives && !part.from.replica.is_none() {

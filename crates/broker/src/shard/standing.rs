@@ -69,7 +69,7 @@ impl Hosted {
             let wakes = role
                 || match standing.kind {
                     WatchKind::LogEnd => end,
-                    WatchKind::HighWatermark | WatchKind::Replicated => high_watermark,
+                    WatchKind::HighWatermark | WatchKind::Replicated | WatchKind::LowWatermark => high_watermark,
                 };
             ctx.sessions.changed(standing.place, wakes);
             !wakes

@@ -184,6 +184,10 @@ impl Shard {
                 parts.iter().for_each(|part| self.list_offset(*part, &reply));
             }
             ShardMessage::EpochEnds { parts, reply } => parts.iter().for_each(|part| self.epoch_end(part, &reply)),
+            ShardMessage::Delete { request, parts, reply } => {
+                parts.iter().for_each(|part| self.delete_records(request, part, &reply));
+            }
+            ShardMessage::EndDeletions(request) => self.end_deletions(request),
             ShardMessage::LogSizes(reply) => reply.post(self.log_sizes()),
             ShardMessage::Image(changed) => self.image_changed(&changed),
             ShardMessage::Opened(opened) => self.opened(*opened),

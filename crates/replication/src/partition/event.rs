@@ -150,6 +150,8 @@ pub enum WatchKind {
     HighWatermark,
     /// A fetch that reads to the end of the log: the end reaches the offset.
     LogEnd,
+    /// A deletion of records: the low watermark reaches the offset.
+    LowWatermark,
 }
 
 /// Something happened.
@@ -172,6 +174,14 @@ pub enum Event {
         acks: i16,
         /// How many offsets it takes.
         records: u32,
+    },
+    /// Somebody wants the records below an offset gone (DeleteRecords). Ends in [`Effect::Refuse`](super::Effect::Refuse) at
+    /// once, or in a [`Effect::Fire`](super::Effect::Fire) when the low watermark is there.
+    DeleteRecords {
+        /// Who waits.
+        token: Token,
+        /// Below which; `None`: all that is committed.
+        before: Option<Offset>,
     },
     /// The log has completed all appends below `end` (made durable first, if so configured).
     Appended {

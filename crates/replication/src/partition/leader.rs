@@ -18,7 +18,7 @@ const ALTER_RETRY: Duration = Duration::from_millis(50);
 pub(super) struct Leader {
     start: Start,
     /// Every replica but this one.
-    followers: BTreeMap<NodeId, FollowerState>,
+    pub(super) followers: BTreeMap<NodeId, FollowerState>,
     /// The change of the ISR that was asked for. Invariant: its outcome is never assumed.
     pending: Option<PendingIsr>,
     /// The committed ISR and who is on his way in. Invariant: a superset of the committed ISR.
@@ -37,12 +37,14 @@ enum Start {
 }
 
 #[derive(Clone, Debug, Default)]
-struct FollowerState {
+pub(super) struct FollowerState {
     /// `None` until it has fetched from this leadership; that holds the high watermark back.
-    log_end_offset: Option<Offset>,
+    pub(super) log_end_offset: Option<Offset>,
+    /// `None` until it has fetched; that holds the low watermark back.
+    pub(super) log_start_offset: Option<Offset>,
     broker_epoch: Option<BrokerEpoch>,
     /// The last time it had all that the leader had; `None` is never.
-    caught_up: Option<Monotonic>,
+    pub(super) caught_up: Option<Monotonic>,
     /// Its last fetch, and the leader's end then.
     last_fetch: Option<(Monotonic, Offset)>,
 }
@@ -116,6 +118,7 @@ impl Leader {
     /// New state of the same leader epoch. `newer` unless it is the one known.
     pub(super) fn same_epoch(&mut self, replica: &mut Replica, now: Now, newer: bool, out: &mut Effects) {
         follow_assignment(replica, &mut self.followers);
+        self.low_watermark_moved(replica, out);
         if newer {
             self.pending = None;
         }
@@ -180,11 +183,13 @@ impl Leader {
         }
         follower.last_fetch = Some((now.mono, leader_end));
         follower.broker_epoch = Some(fetch.broker_epoch);
+        follower.log_start_offset = Some(fetch.log_start_offset);
         let moved = follower.log_end_offset.replace(fetch.offset) != Some(fetch.offset);
         self.maybe_expand(replica, fetch.replica, out);
         if moved {
             self.maybe_increment_high_watermark(replica, now, out);
         }
+        self.low_watermark_moved(replica, out);
     }
 
     /// A fetch that changed nothing, told only now that something is about to change.

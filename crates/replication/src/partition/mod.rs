@@ -11,13 +11,14 @@
 //! *Two ends*: `next_offset` moves when an append is assigned, `log_end_offset` when it has completed. Only the latter is
 //! ever shown to anybody. A log is *idle* when both are equal and no truncation is under way.
 //!
-//! Deliberately absent: the last stable offset (it is the high watermark until there are transactions), preferred read
-//! replicas (KIP-392), eligible leader replicas (KIP-966), deletion of records.
+//! Deliberately absent: the last stable offset (it is the high watermark until there are transactions), eligible leader
+//! replicas (KIP-966).
 
 mod effect;
 mod event;
 mod follower;
 mod leader;
+mod low_watermark;
 mod offline;
 mod read;
 #[cfg(test)]
@@ -128,10 +129,19 @@ impl Partition {
         let replica = &mut self.replica;
         match event {
             Event::Metadata(state) => self.metadata(now, state, out),
-            Event::Brokers(brokers) => replica.brokers = brokers,
+            Event::Brokers(brokers) => {
+                replica.brokers = brokers;
+                if let RoleState::Leader(leader) = &self.role {
+                    leader.low_watermark_moved(replica, out);
+                }
+            }
             Event::Configured(config) => replica.config = config,
             Event::Produce { token, acks, records } => match &mut self.role {
                 RoleState::Leader(leader) => leader.produce(replica, token, acks, records, out),
+                _ => out.push(Effect::Refuse { token, error: ErrorCode::NotLeaderOrFollower }),
+            },
+            Event::DeleteRecords { token, before } => match &self.role {
+                RoleState::Leader(leader) => leader.delete_records(replica, token, before, out),
                 _ => out.push(Effect::Refuse { token, error: ErrorCode::NotLeaderOrFollower }),
             },
             Event::Appended { end } => self.appended(now, end, out),
@@ -142,7 +152,12 @@ impl Partition {
                 }
             }
             Event::Truncated { end } => self.truncated(now, end, out),
-            Event::LogStart { offset } => replica.raise_log_start(offset),
+            Event::LogStart { offset } => {
+                replica.raise_log_start(offset);
+                if let RoleState::Leader(leader) = &self.role {
+                    leader.low_watermark_moved(replica, out);
+                }
+            }
             Event::LogFailed => self.go_offline(Fired::Storage, out),
             Event::Deleted => self.go_offline(Fired::Deleted, out),
             Event::FollowerFetch(fetch) => {
@@ -350,6 +365,8 @@ impl Partition {
         let reached = match kind {
             WatchKind::LogEnd => replica.log_end_offset,
             WatchKind::HighWatermark | WatchKind::Replicated => replica.high_watermark,
+            // Placed by the event that deletes, nowhere else.
+            WatchKind::LowWatermark => return out.push(Effect::Fire { token, why: Fired::Changed }),
         };
         match &self.role {
             RoleState::Offline => out.push(Effect::Fire { token, why: Fired::Changed }),
@@ -382,7 +399,7 @@ impl Replica {
         }
     }
 
-    /// Ends all produces: those whose append has not completed, and those that wait for replication.
+    /// Ends all produces: those whose append has not completed, and those that wait for replication. Deletions too.
     fn fire_producers(&mut self, why: Fired, out: &mut Effects) {
         for append in &mut self.appends {
             let token = std::mem::replace(&mut append.token, Token::NONE);
@@ -394,6 +411,9 @@ impl Replica {
             if why == Fired::NotLeader {
                 probe::sometimes!("produce_lost_leadership");
             }
+            out.push(Effect::Fire { token, why });
+        }
+        for token in self.watches.take_kind(WatchKind::LowWatermark) {
             out.push(Effect::Fire { token, why });
         }
     }

@@ -1,5 +1,8 @@
 //! Claims about one replica, told as stories of a leader (node 1) with followers 2 and 3, or of follower 2.
 
+mod deletion;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -42,6 +42,12 @@ impl Watches {
         self.take_range(kind, Offset(i64::MIN), Offset(i64::MAX))
     }
 
+    /// Whether anybody waits for `kind`.
+    pub(super) fn has_kind(&self, kind: WatchKind) -> bool {
+        let first = (kind, Offset(i64::MIN), Token(0));
+        self.ordered.range(first..).next().is_some_and(|(found, ..)| *found == kind)
+    }
+
     pub(super) fn check_invariants(&self) {
         assert_eq!(self.ordered.len(), self.by_token.len(), "watches are not the same by offset and by token");
         for (kind, offset, token) in &self.ordered {

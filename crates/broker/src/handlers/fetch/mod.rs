@@ -1,12 +1,13 @@
 //! Fetch, of consumers and of followers.
 //!
 //! A request without a session reads all that it lists, and watches it while it waits. One of a session (KIP-227) reads only
-//! what is due there, and waits for the session. Absent until they come: reading from the nearest replica (KIP-392),
-//! aborted transactions.
+//! what is due there, and waits for the session. A consumer that says its rack is sent to a replica there, if this broker
+//! knows of racks (KIP-392). Absent until they come: aborted transactions.
 
 mod hold;
 mod reply;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::metadata::Image;
@@ -19,15 +20,15 @@ use replication::{
 use runtime::{Inbox, Post, inbox};
 use transport::server::{Answer, Reply, RequestContext, RequestFrame};
 
-use super::Serving;
 use super::lookup::find;
+use super::{Serving, read};
 use crate::sessions::SessionKey;
 use crate::shard::{Fetch, FetchPart, FetchReply, PartData, ShardMessage};
 use hold::{SessionHold, Watches};
 
 /// Starts a fetch request.
 pub fn call(serving: &Serving, context: &RequestContext, frame: &RequestFrame) -> Answer {
-    let Ok(request) = frame.decode::<FetchRequest>(context.api_version) else { return Answer::CLOSE };
+    let Some(request) = read::<FetchRequest>(context, frame) else { return Answer::CLOSE };
     let mut fetching = Fetching::new(serving.clone(), context.clone(), &request);
     if let Err(error) = fetching.begin(request) {
         return context.answer(&reply::refused(error, 0));
@@ -61,6 +62,8 @@ struct Fetching {
     max_bytes: usize,
     min_bytes: usize,
     read_committed: bool,
+    /// Live brokers in the consumer's rack, where this one is not.
+    near: Arc<[NodeId]>,
     replica: NodeId,
     broker_epoch: BrokerEpoch,
     watches: Watches,
@@ -91,7 +94,13 @@ impl Fetching {
         let replica = if replica >= 0 { NodeId(replica) } else { NodeId::NONE };
         let limit = if replica.is_none() { serving.config.numbers.fetch_max_bytes } else { i64::MAX };
         let max_bytes = size(i64::from(request.max_bytes).min(limit));
+        let near = if replica.is_none() && context.api_version >= 11 {
+            near(&serving, &request.rack_id)
+        } else {
+            Arc::default()
+        };
         Self {
+            near,
             watches: Watches::new(&serving),
             session: None,
             sorted: (0..serving.shards.count()).map(|_| Vec::new()).collect(),
@@ -241,6 +250,7 @@ impl Fetching {
                     parts: parts.clone(),
                     max_bytes: self.max_bytes,
                     min_bytes: self.min_bytes,
+                    near: Arc::clone(&self.near),
                     arrives,
                     may_wait,
                     reply: reply.clone(),
@@ -325,6 +335,17 @@ fn asked(part: &FetchPartition) -> Asked {
         last_fetched_epoch: LeaderEpoch(part.last_fetched_epoch),
         max_bytes: part.partition_max_bytes,
     }
+}
+
+/// The live brokers in a rack; none if this one is among them, or knows nothing of racks (`replica.selector.class`).
+fn near(serving: &Serving, rack: &Str) -> Arc<[NodeId]> {
+    let config = &serving.config;
+    if !config.rack_aware_reads || rack.is_empty() || config.rack.as_deref() == Some(rack.as_str()) {
+        return Arc::default();
+    }
+    let image = serving.image.load();
+    let there = image.brokers().filter(|broker| !broker.fenced && broker.rack.as_ref() == Some(rack));
+    there.map(|broker| broker.id).collect()
 }
 
 fn size(number: i64) -> usize {

@@ -117,6 +117,7 @@ impl Part {
                 answer.diverging_epoch =
                     EpochEndOffset { epoch: diverging.epoch.0, end_offset: diverging.end.0, ..Default::default() };
             }
+            answer.preferred_read_replica = read.preferred.0;
             answer.records = Some(if given < read.records.len() { read.records.split_to(given) } else { read.records });
         }
         (self, answer)
@@ -127,7 +128,8 @@ fn told(answer: &PartitionData) -> Told {
     Told {
         is_error: answer.error_code != 0,
         has_data: answer.records.as_ref().is_some_and(|records| !records.is_empty())
-            || answer.diverging_epoch.epoch >= 0,
+            || answer.diverging_epoch.epoch >= 0
+            || answer.preferred_read_replica >= 0,
         high_watermark: Offset(answer.high_watermark),
         log_start_offset: Offset(answer.log_start_offset),
     }
