@@ -22,6 +22,23 @@ pub struct BatchSpan {
     pub crc: u32,
     /// The largest timestamp that the header states.
     pub max_timestamp: Timestamp,
+    /// Who wrote it, if he has an id.
+    pub producer: Option<BatchProducer>,
+}
+
+/// Who wrote a batch (KIP-98).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BatchProducer {
+    /// `producerId`, not negative.
+    pub id: i64,
+    /// `producerEpoch`.
+    pub epoch: i16,
+    /// The sequence number of the first record; -1 in markers.
+    pub base_sequence: i32,
+    /// Whether the batch belongs to a transaction.
+    pub is_transactional: bool,
+    /// Whether it holds a marker and no data.
+    pub is_control: bool,
 }
 
 /// Why the next bytes are no batch that continues the log.
@@ -85,6 +102,7 @@ impl BatchSpan {
             size: header.total_size() as u32,
             crc: header.crc,
             max_timestamp: header.max_timestamp,
+            producer: BatchProducer::of(header),
         }
     }
 
@@ -96,6 +114,22 @@ impl BatchSpan {
     /// Checks the CRC computed from the batch's bytes against the stated one.
     pub const fn check_crc(&self, computed: u32) -> Result<(), BadBatch> {
         if self.crc == computed { Ok(()) } else { Err(BadBatch::Crc { stated: self.crc, computed }) }
+    }
+}
+
+impl BatchProducer {
+    /// Who the header says; `None` if it names nobody.
+    pub const fn of(header: &BatchHeader) -> Option<Self> {
+        if !header.has_producer() {
+            return None;
+        }
+        Some(Self {
+            id: header.producer_id,
+            epoch: header.producer_epoch,
+            base_sequence: header.base_sequence,
+            is_transactional: header.is_transactional(),
+            is_control: header.is_control(),
+        })
     }
 }
 

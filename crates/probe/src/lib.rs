@@ -73,6 +73,26 @@ pub const PLANTS: &[Plant] = &[
         about: "recovery believes batches whose length is right without looking at their checksum",
     },
     Plant {
+        name: "state_before_append",
+        source: "KAFKA-6683",
+        about: "a leader's memory of a producer keeps batches whose append has failed",
+    },
+    Plant {
+        name: "no_dedup_window",
+        source: "Redpanda #3039",
+        about: "a leader remembers one batch of a producer instead of five",
+    },
+    Plant {
+        name: "truncate_keeps_state",
+        source: "KAFKA-5003's rule",
+        about: "a replica that cuts its log keeps in memory what producers had written there",
+    },
+    Plant {
+        name: "no_fsync_producer_snapshot",
+        source: "KAFKA-9892",
+        about: "snapshots of producers are not synced, and one that is damaged is taken for an empty one",
+    },
+    Plant {
         name: "order_by_address",
         source: "nondeterminism",
         about: "a shard takes in what a Fetch gave in the order of the partitions' addresses in memory",

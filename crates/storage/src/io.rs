@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use protocol::Offset;
 use runtime::{Disk, DiskOp, DiskResult};
 
 use crate::event::{Ticket, Token};
@@ -21,6 +22,8 @@ pub(crate) enum What {
     Synced(SegmentId),
     /// A step of writing a segment's index file, for the flush under way.
     Index(SegmentId),
+    /// A step of writing a snapshot of the producers, for the flush under way.
+    Snapshot(Offset),
     /// The names were synced, for the flush under way.
     Named,
     /// A step of writing the leader epochs.

@@ -5,8 +5,8 @@
 //! - [`QuorumStateFile`] holds a quorum node's vote.
 //!
 //! Everything goes through a [`runtime::Disk`]. Errors are values with path and position; see [`DiskError`] for which of
-//! them a log survives. Deliberately absent: retention, compaction, time indexes, transaction indexes, producer snapshots
-//! (those that are there are left alone), and records: nothing here decodes or copies one.
+//! them a log survives. Deliberately absent: retention, compaction, time indexes, transaction indexes (those that are there
+//! are left alone), and records: nothing here decodes or copies one.
 
 mod batches;
 mod config;

@@ -5,6 +5,7 @@
 //! one every batch above the recovery point is checked by length, magic, CRC, order of offsets and of epochs: at the first bad
 //! one the segment is cut and all later segments go. What opening leaves is durable.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use crate::partition::{EPOCH_FILE, Loaded, Log};
 use crate::segment::{Segment, SegmentId, Slot};
 
 mod files;
+mod producers;
 mod scan;
 
 use scan::Scan;
@@ -55,6 +57,10 @@ pub struct Recovery {
     pub epochs_rebuilt: bool,
     /// The log ended below its start: all segments were dropped.
     pub emptied: bool,
+    /// The snapshot of producers that was used, and how many batches were read for the rest.
+    pub producers: (Option<Offset>, u64),
+    /// Snapshots of producers that were removed: damaged, or above what is known to be good.
+    pub snapshots_dropped: Vec<Offset>,
 }
 
 impl Recovery {
@@ -73,6 +79,9 @@ impl Recovery {
         }
         if self.epochs_rebuilt {
             probe::sometimes!("log_epochs_rebuilt");
+        }
+        if !self.snapshots_dropped.is_empty() {
+            probe::sometimes!("log_snapshot_dropped");
         }
     }
 }
@@ -95,6 +104,7 @@ impl Log {
             recovery: Recovery::default(),
             ids: 0,
             epochs: Vec::new(),
+            snapshots: BTreeSet::new(),
         };
         let loaded = loader.load().await?;
         let recovery = loader.recovery;
@@ -112,6 +122,8 @@ struct Loader<'a> {
     ids: u64,
     /// Where batches were seen to change their leader epoch, in order.
     epochs: Vec<(LeaderEpoch, Offset)>,
+    /// Snapshots of the producers that are there.
+    snapshots: BTreeSet<Offset>,
 }
 
 /// A segment as it was found.
@@ -148,8 +160,10 @@ impl Loader<'_> {
         }
         let end = segments.last().expect("just made sure").end;
         let epochs = self.load_epochs(&segments, log_start, end).await?;
+        let producers = self.load_producers(&segments, end).await?;
         let checkpointed = self.how.recovery_point;
-        Ok(Loaded { segments, epochs, log_start, end, recovery_point: end, checkpointed })
+        let snapshots = std::mem::take(&mut self.snapshots);
+        Ok(Loaded { segments, epochs, producers, snapshots, log_start, end, recovery_point: end, checkpointed })
     }
 
     fn id(&mut self) -> SegmentId {

@@ -1,9 +1,9 @@
 //! [`Log`], by role: appends, flushes, reads, cuts and the file of leader epochs have a file each.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 
-use ::log::{BatchSpan, LeaderEpochCache};
+use ::log::{BatchSpan, LeaderEpochCache, ProducerStates};
 use protocol::{Chunks, LeaderEpoch, Offset};
 use runtime::{DiskOutput, DiskResult};
 
@@ -18,12 +18,15 @@ mod append;
 mod cut;
 mod epochs;
 mod flush;
+mod producers;
 mod read;
 
 use cut::Cuts;
 pub(crate) use epochs::EPOCH_FILE;
 use epochs::EpochFile;
 use flush::Flushes;
+use producers::Snapshots;
+pub(crate) use producers::history;
 use read::Reads;
 
 /// An append on its way.
@@ -64,7 +67,9 @@ struct Pending {
 /// - While the checkpoint on disk may name a higher recovery point than the true one, no segment is begun before the one
 ///   below is durable; so whatever is not durable lies in the last segment, which recovery reads in any case.
 ///
-/// Deliberately absent: records (nothing here decodes one), waiting, producer state, time indexes, retention.
+/// - [`Log::producers`] is the fold of the assigned batches, in flight or not, and of nothing that failed or was cut.
+///
+/// Deliberately absent: records (nothing here decodes one), waiting, time indexes, retention.
 pub struct Log {
     dir: Dir,
     config: LogConfig,
@@ -74,6 +79,8 @@ pub struct Log {
     tail: Tail,
     epochs: LeaderEpochCache,
     epoch_file: EpochFile,
+    producers: ProducerStates,
+    snapshots: Snapshots,
     /// Invariant: `log_start_offset <= log_end_offset <= next_offset`, `recovery_point <= next_offset`.
     log_start_offset: Offset,
     log_end_offset: Offset,
@@ -101,6 +108,9 @@ pub struct Log {
 pub(crate) struct Loaded {
     pub segments: Vec<Segment>,
     pub epochs: LeaderEpochCache,
+    pub producers: ProducerStates,
+    /// The offsets of the snapshots that are there.
+    pub snapshots: BTreeSet<Offset>,
     pub log_start: Offset,
     pub end: Offset,
     pub recovery_point: Offset,
@@ -118,6 +128,8 @@ impl Log {
             segments: loaded.segments,
             epochs: loaded.epochs,
             epoch_file: EpochFile::default(),
+            producers: loaded.producers,
+            snapshots: Snapshots::new(loaded.snapshots),
             log_start_offset: loaded.log_start,
             log_end_offset: loaded.end,
             next_offset: loaded.end,
@@ -301,6 +313,7 @@ impl Log {
             What::Read(ticket) => self.read_completed(ticket, result),
             What::Synced(id) => self.sync_completed(id, result),
             What::Index(id) => self.index_completed(id, result),
+            What::Snapshot(at) => self.snapshot_completed(at, result),
             What::Named => self.names_completed(result),
             What::Epochs => self.epochs_completed(result),
             What::Cut => self.cut_completed(result),
@@ -375,6 +388,7 @@ impl Log {
         );
         assert!(!self.segments.is_empty(), "a log without a segment");
         self.epochs.check_invariants();
+        self.producers.check_invariants();
         if self.cuts.is_running() || self.broken.is_some() {
             return;
         }

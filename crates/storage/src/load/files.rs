@@ -52,6 +52,8 @@ impl Loader<'_> {
         if names.len() < before || swapped {
             self.disk.sync_dir(self.dir).await.map_err(failed("sync the names in", self.dir))?;
         }
+        let snapshots = names.iter().filter(|name| name.kind == Kind::Snapshot && name.mark == Mark::None);
+        self.snapshots = snapshots.map(|name| name.base).collect();
         Ok(bases.into_iter().map(|base| (base, names.contains(&FileName::new(base, Kind::Index)))).collect())
     }
 

@@ -94,6 +94,7 @@ impl Log {
             segment.index.note(span.last, segment.size, span.size, interval);
             self.tail.push(span, id, segment.size, batch.clone());
             segment.size += u64::from(span.size);
+            self.producers.take(&span);
             data.append(batch);
             spans.push(span);
         }
@@ -156,6 +157,7 @@ impl Log {
         probe::sometimes!("log_rolled");
         let id = self.segment_id();
         let mut segment = Segment::new(id, self.next_offset);
+        self.snapshots.take(self.next_offset, &self.producers);
         if self.is_careful() {
             probe::sometimes!("log_roll_waits_for_flush");
             segment.slot = Slot::Held(Vec::new());
@@ -179,12 +181,13 @@ impl Log {
         }
         let (from, to) = (self.pending[range.start].from, self.pending[range.end - 1].to);
         let error = match result {
-            // From further on if a write before took a part only.
-            Ok(DiskOutput::Written { at, len }) if at >= from && at + len == to => {
+            // From further on if a write before took a part only; to further on if a flush has failed meanwhile, and with
+            // it the last of the appends that were submitted together: the cut that follows takes their bytes away.
+            Ok(DiskOutput::Written { at, len } | DiskOutput::Short { at, len, .. }) if at >= from && at + len >= to => {
                 self.pending.range_mut(range).for_each(|pending| pending.written = true);
                 return;
             }
-            Ok(DiskOutput::Short { at, len, rest }) if at + len + rest.len() as u64 == to && at >= from => {
+            Ok(DiskOutput::Short { at, len, rest }) if at + len + rest.len() as u64 >= to && at >= from => {
                 probe::sometimes!("log_short_write");
                 self.flush_outrun();
                 let id = self.pending[range.start].segment;
@@ -212,10 +215,23 @@ impl Log {
             return;
         }
         probe::sometimes!("log_full");
+        if !probe::planted!(state_before_append) {
+            self.producers.undo_from(self.pending[index].base);
+        }
         for pending in self.pending.split_off(index) {
             self.fail(pending.ticket, error.clone().into());
         }
         self.submitted = self.submitted.min(index);
+        let pending = &self.pending;
+        for segment in &mut self.segments {
+            // Its file would be made once all below is durable: nobody waits for that any more.
+            if let Slot::Held(waiting) = &mut segment.slot
+                && pending.iter().all(|pending| pending.segment != segment.id)
+                && waiting.extract_if(.., |(_, what)| *what == What::Appended).count() > 0
+            {
+                self.appending = false;
+            }
+        }
         self.repair();
     }
 
@@ -227,6 +243,7 @@ impl Log {
             let first = self.pending.pop_front().expect("there is a first");
             self.submitted -= 1;
             self.log_end_offset = first.end;
+            self.producers.completed(first.end);
             if let Some(segment) = self.segment(first.segment) {
                 segment.written = first.to;
             }

@@ -7,12 +7,13 @@
 use std::collections::VecDeque;
 use std::io;
 
-use ::log::{BadBatch, BatchSpan};
+use ::log::{BadBatch, BatchSpan, ProducerStates};
 use protocol::batch::HEADER_SIZE;
 use protocol::{Chunks, Offset};
 use runtime::{DiskOp, DiskOutput, DiskResult};
 
 use super::Log;
+use super::producers::Rebuilding;
 use crate::batches::peek;
 use crate::error::LogError;
 use crate::event::{LogEvent, Ticket};
@@ -32,6 +33,11 @@ enum Goal {
 
 #[derive(Debug)]
 enum Step {
+    /// Snapshots of producers above the cut are being removed: so many are left. They go first, so that none is ever above
+    /// what is appended after the cut.
+    Disown(usize),
+    /// Their names are being synced.
+    Disowned,
     /// The last segment's file is being renamed.
     Rename,
     /// The new names are being synced.
@@ -51,14 +57,30 @@ enum Step {
     Forget(u64),
     /// The leader epochs of this version are being written.
     Epochs(u64),
+    /// The batches that are left, and a snapshot, are being read: what the producers have written without what was cut.
+    Producers(Rebuilding),
 }
 
 #[derive(Debug)]
-struct Cut {
+pub(super) struct Cut {
     goal: Goal,
     ticket: Option<Ticket>,
     from: Offset,
     step: Step,
+}
+
+impl Cut {
+    /// The rebuilding of the producers, if that is the step.
+    pub(super) const fn rebuilding(&mut self) -> Option<&mut Rebuilding> {
+        match &mut self.step {
+            Step::Producers(rebuilding) => Some(rebuilding),
+            _ => None,
+        }
+    }
+
+    pub(super) fn rebuild(&mut self, rebuilding: Rebuilding) {
+        self.step = Step::Producers(rebuilding);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -157,13 +179,11 @@ impl Log {
                 // Without space for the file the cut goes on; stale entries are found when the log is opened.
                 let written = |version| self.epoch_file.is_saved(version) || !self.epoch_file.is_writing();
                 match cut.step {
-                    Step::Epochs(version) if written(version) => self.finish_cut(),
-                    Step::Forget(version) if written(version) => {
-                        self.drop_last();
-                        continue;
-                    }
+                    Step::Epochs(version) if written(version) => self.cut_producers(),
+                    Step::Forget(version) if written(version) => self.drop_last(),
                     _ => return,
                 }
+                continue;
             }
             // A file that is being made for an append that failed must be there before it can go.
             let opening = self.segments.iter().any(|segment| matches!(segment.slot, Slot::Opening(_)));
@@ -177,12 +197,44 @@ impl Log {
                 goal => goal,
             };
             self.cuts.current = Some(Cut { goal, ticket, from: self.log_end_offset, step: Step::Rename });
-            self.cut_next();
+            self.cut_snapshots();
         }
     }
 
-    fn cut(&mut self) -> &mut Cut {
+    pub(super) fn cut(&mut self) -> &mut Cut {
         self.cuts.current.as_mut().expect("a cut under way")
+    }
+
+    /// Removes the snapshots of producers above the cut, then goes on.
+    fn cut_snapshots(&mut self) {
+        let keep = match self.cut().goal {
+            Goal::Truncate(to) => to,
+            Goal::Repair => self.log_end_offset,
+            Goal::Reset(_) => Offset::NONE,
+        };
+        let gone = self.snapshots.cut(keep);
+        if gone.is_empty() {
+            return self.cut_next();
+        }
+        self.cut().step = Step::Disown(gone.len());
+        for at in gone {
+            let path = FileName::new(at, Kind::Snapshot).path(&self.dir);
+            self.io.submit(DiskOp::Remove { path }, What::Cut);
+        }
+    }
+
+    /// The log is cut: the producers follow.
+    fn cut_producers(&mut self) {
+        let goal = self.cut().goal;
+        match goal {
+            // Taken back when the append failed.
+            Goal::Repair => {}
+            Goal::Reset(_) => self.producers = ProducerStates::new(),
+            Goal::Truncate(_) if self.producers.end() <= self.log_end_offset => {}
+            Goal::Truncate(_) if probe::planted!(truncate_keeps_state) => {}
+            Goal::Truncate(_) => return self.rebuild_producers(),
+        }
+        self.finish_cut();
     }
 
     /// Drops the last segment if it lies above the cut, else cuts it.
@@ -361,7 +413,11 @@ impl Log {
         let (path, base) = last.expect("there is a segment");
         let output = match (result, &self.cut().step) {
             (Ok(output), _) => output,
-            (Err(error), Step::Rename) if error.kind() == io::ErrorKind::NotFound => DiskOutput::Done,
+            (Err(error), Step::Rename | Step::Disown(_)) if error.kind() == io::ErrorKind::NotFound => DiskOutput::Done,
+            (Err(error), Step::Disown(_)) => {
+                return self.break_down("remove a snapshot in", dir.to_string(), None, error);
+            }
+            (Err(error), Step::Producers(_)) => return self.rebuild_failed(error),
             (Err(_), Step::Sweep(_)) => DiskOutput::Done,
             (Err(error), Step::Rename) => return self.break_down("rename", path, None, error),
             (Err(error), Step::Find { position, .. }) => {
@@ -380,6 +436,15 @@ impl Log {
             (Err(error), _) => return self.break_down("sync the names in", dir.to_string(), None, error),
         };
         match &mut self.cut().step {
+            Step::Disown(left) => {
+                *left -= 1;
+                if *left == 0 {
+                    self.cut().step = Step::Disowned;
+                    self.io.submit(DiskOp::SyncDir { path: dir.to_string() }, What::Cut);
+                }
+            }
+            Step::Disowned => self.cut_next(),
+            Step::Producers(_) => self.rebuild_goes_on(output),
             Step::Rename => {
                 self.cut().step = Step::Unname;
                 self.io.submit(DiskOp::SyncDir { path: dir.to_string() }, What::Cut);
@@ -426,13 +491,13 @@ impl Log {
                 self.ends_at(start);
                 (self.log_start_offset, self.log_end_offset, self.next_offset) = (start, start, start);
                 self.recovery_point = start;
-                self.finish_cut();
+                self.cut_producers();
             }
             Step::Forget(_) | Step::Epochs(_) => unreachable!("the leader epochs have completions of their own"),
         }
     }
 
-    fn finish_cut(&mut self) {
+    pub(super) fn finish_cut(&mut self) {
         let cut = self.cuts.current.take().expect("a cut under way");
         probe::sometimes!("log_cut");
         self.events.push_back(LogEvent::Truncated { ticket: cut.ticket, from: cut.from, end: self.log_end_offset });

@@ -9,11 +9,12 @@ use std::io;
 use protocol::{Chunks, Offset};
 use runtime::{DiskOp, DiskOutput, DiskResult, OpenFile, OpenMode};
 
-use super::Log;
+use super::{Log, Pending};
 use crate::error::DiskError;
 use crate::event::{LogEvent, Ticket};
 use crate::io::What;
-use crate::segment::{FileOp, SegmentId, Slot};
+use crate::names::{FileName, Kind};
+use crate::segment::{FileOp, Segment, SegmentId, Slot};
 
 /// Who asked for a flush.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +25,7 @@ struct Asked {
 }
 
 #[derive(Debug)]
-struct Flush {
+pub(super) struct Flush {
     target: Offset,
     /// All indexes are written, and the log is closed.
     seal: Option<Ticket>,
@@ -32,8 +33,10 @@ struct Flush {
     /// Segments whose bytes, names or indexes this flush makes durable.
     segments: Vec<SegmentId>,
     indexes: BTreeMap<SegmentId, Option<OpenFile>>,
+    /// Snapshots of the producers that this flush writes: their bytes, and the file once it is open.
+    pub(super) snapshots: BTreeMap<Offset, (Vec<u8>, Option<OpenFile>)>,
     /// Operations under way.
-    under_way: usize,
+    pub(super) under_way: usize,
     /// Of the leader epochs.
     epochs: u64,
     /// The names are being synced, or are.
@@ -172,6 +175,9 @@ impl Log {
         let held = self.segments.iter().find(|segment| matches!(segment.slot, Slot::Held(_)));
         let target = held.map_or(self.next_offset, |segment| segment.base).min(self.submitted_end());
         let seal = if target == self.next_offset { self.flushes.seal.take() } else { None };
+        if seal.is_some() {
+            self.snapshots.take_last(self.next_offset, &self.producers);
+        }
         let last = self.segments.last().expect("there is a segment").id;
         let mut flush = Flush {
             target,
@@ -179,6 +185,7 @@ impl Log {
             asked: std::mem::take(&mut self.flushes.asked),
             segments: Vec::new(),
             indexes: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
             under_way: 0,
             epochs: self.epoch_file.version(),
             naming: false,
@@ -209,13 +216,24 @@ impl Log {
                 self.io.submit(DiskOp::Open { path, mode: OpenMode::Truncate }, What::Index(id));
             }
         }
+        flush.snapshots = self.snapshots.to_write(target);
+        flush.under_way += flush.snapshots.len();
+        for at in flush.snapshots.keys() {
+            let path = FileName::new(*at, Kind::Snapshot).path(&self.dir);
+            self.io.submit(DiskOp::Open { path, mode: OpenMode::Truncate }, What::Snapshot(*at));
+        }
         self.flushes.current = Some(flush);
     }
 
     fn finish_flush(&mut self) {
         let flush = self.flushes.current.take().expect("a flush under way");
         if let Some(error) = flush.failed {
-            if let Some(first) = self.pending.iter().position(|pending| pending.flush) {
+            self.snapshots.not_written(flush.snapshots);
+            // Those in a segment that waits for this flush have no other to wait for.
+            let held = |segment: &Segment| matches!(segment.slot, Slot::Held(_));
+            let held: Vec<_> = self.segments.iter().filter(|it| held(it)).map(|segment| segment.id).collect();
+            let waits = |pending: &Pending| pending.flush || held.contains(&pending.segment);
+            if let Some(first) = self.pending.iter().position(waits) {
                 self.append_failed(first, &error);
             }
             for ticket in flush.asked.iter().filter_map(|asked| asked.ticket).chain(flush.seal) {
@@ -272,7 +290,7 @@ impl Log {
         }
     }
 
-    fn flush_step(&mut self) -> &mut Flush {
+    pub(super) fn flush_step(&mut self) -> &mut Flush {
         self.flushes.current.as_mut().expect("a step of a flush under way")
     }
 

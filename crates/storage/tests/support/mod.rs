@@ -6,6 +6,7 @@ pub mod disk;
 pub mod driver;
 pub mod model;
 pub mod oracle;
+pub mod producers;
 
 use protocol::batch::{Batch, BatchBuilder, Codec};
 use protocol::{LeaderEpoch, Offset, Timestamp};
@@ -42,10 +43,15 @@ impl Random {
     }
 }
 
-/// A batch of `records` records with values of `bytes` bytes, for offset `base`.
+/// A batch of `records` records with values of `bytes` bytes, for offset `base`; of one of a few producers, or of none.
 pub fn batch(base: i64, epoch: i32, records: usize, bytes: usize, seed: u64) -> Batch {
     let mut random = Random::new(seed);
     let mut builder = BatchBuilder::new(Codec::None).at(Offset(base), LeaderEpoch(epoch));
+    let mut chosen = Random::new(!seed);
+    if !chosen.chance(3) {
+        let (id, epoch) = (chosen.below(3), u64::from(chosen.chance(8)));
+        builder = builder.producer(id as i64, epoch as i16, (chosen.next() >> 33) as i32);
+    }
     for _ in 0..records {
         let value: Vec<u8> = (0..bytes).map(|_| random.next() as u8).collect();
         builder.append(Timestamp(1_700_000_000_000), None, Some(value.into()), &[]);

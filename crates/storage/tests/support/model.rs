@@ -8,7 +8,7 @@ use storage::{AppendError, LogConfig, LogError, LogEvent, OpenHow, Ticket};
 use super::disk::MemDisk;
 use super::driver::Driver;
 use super::oracle::{Seen, longest_prefix};
-use super::{Random, batch};
+use super::{Random, batch, producers};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
@@ -251,6 +251,10 @@ impl Model {
         if self.asked.is_empty() && self.ghosts.is_empty() {
             assert_eq!(self.driver.log.next_offset().0, self.end());
         }
+        if !self.cut_asked() {
+            // Also while an append that failed is still to be cut off.
+            assert_eq!(producers::told(&self.driver.log), producers::fold(&self.batches));
+        }
         self.below_the_recovery_point_all_is_durable();
     }
 
@@ -412,6 +416,7 @@ impl Model {
             log.epochs().latest().is_none_or(|latest| latest.start.0 < end || (first, latest.start.0) == (end, end))
         );
         assert_eq!(log.recovery_point().0, end);
+        assert_eq!(producers::told(log), producers::fold(&seen), "{:?}", self.driver.recovery);
         let bytes = self.driver.read_all(random, Offset(first), 500);
         assert_eq!(bytes, seen.iter().flat_map(|batch| batch.bytes.iter().copied()).collect::<Vec<_>>());
 
