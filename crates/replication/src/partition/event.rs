@@ -183,6 +183,16 @@ pub enum Event {
         /// Below which; `None`: all that is committed.
         before: Option<Offset>,
     },
+    /// A producer's batch that is in the log already, or on its way there: a repeat (KIP-98). It is acknowledged when the first
+    /// one is. Ends like [`Event::Produce`], but that nothing is appended.
+    Repeat {
+        /// Who waits.
+        token: Token,
+        /// -1, 0 or 1.
+        acks: i16,
+        /// The offset after the batch.
+        next: Offset,
+    },
     /// The log has completed all appends below `end` (made durable first, if so configured).
     Appended {
         /// The new end.

@@ -145,6 +145,24 @@ impl Leader {
         out.push(Effect::Append { token, base, next, stamp: Some(replica.leader_epoch), batches: 1 });
     }
 
+    pub(super) fn repeat(&mut self, replica: &mut Replica, append: PendingAppend, out: &mut Effects) {
+        assert!(append.next <= replica.next_offset, "a repeat of what was never appended: {append:?}");
+        let PendingAppend { token, acks, next } = append;
+        if !self.is_serving() {
+            out.push(Effect::Refuse { token, error: ErrorCode::NotLeaderOrFollower });
+        } else if acks == -1 && replica.isr.len() < replica.min_isr() {
+            out.push(Effect::Refuse { token, error: ErrorCode::NotEnoughReplicas });
+        } else if next > replica.log_end_offset {
+            probe::sometimes!("produce_repeats_in_flight");
+            replica.repeats.push(append);
+        } else if acks == -1 && next <= replica.high_watermark {
+            probe::sometimes!("produce_repeats_committed");
+            out.push(Effect::Fire { token, why: Fired::Reached });
+        } else {
+            replica.acknowledge(append, out);
+        }
+    }
+
     /// An append or a truncation completed.
     pub(super) fn log_moved(&mut self, replica: &mut Replica, now: Now, out: &mut Effects) {
         match self.start {

@@ -79,6 +79,8 @@ struct Replica {
 
     /// Appends that were issued and have not completed, in order.
     appends: VecDeque<PendingAppend>,
+    /// Repeats of them. Invariant: each waits for an offset above `log_end_offset`.
+    repeats: Vec<PendingAppend>,
     watches: Watches,
 }
 
@@ -118,6 +120,7 @@ impl Partition {
                 replicas: Vec::new(),
                 isr: Arc::new([]),
                 appends: VecDeque::new(),
+                repeats: Vec::new(),
                 watches: Watches::default(),
             },
             role: RoleState::Offline,
@@ -142,6 +145,10 @@ impl Partition {
             },
             Event::DeleteRecords { token, before } => match &self.role {
                 RoleState::Leader(leader) => leader.delete_records(replica, token, before, out),
+                _ => out.push(Effect::Refuse { token, error: ErrorCode::NotLeaderOrFollower }),
+            },
+            Event::Repeat { token, acks, next } => match &mut self.role {
+                RoleState::Leader(leader) => leader.repeat(replica, PendingAppend { token, acks, next }, out),
                 _ => out.push(Effect::Refuse { token, error: ErrorCode::NotLeaderOrFollower }),
             },
             Event::Appended { end } => self.appended(now, end, out),
@@ -253,6 +260,9 @@ impl Partition {
             end = append.next;
         }
         assert_eq!(end, replica.next_offset, "pending appends do not lead from the end to the next offset");
+        for repeat in &replica.repeats {
+            assert!(repeat.next > replica.log_end_offset, "a repeat waits for what is there: {replica:?}");
+        }
         replica.watches.check_invariants();
         if let RoleState::Leader(leader) = &self.role {
             leader.check_invariants(replica);
@@ -307,14 +317,10 @@ impl Partition {
         replica.log_end_offset = end;
         while replica.appends.front().is_some_and(|append| append.next <= end) {
             let append = replica.appends.pop_front().expect("there is a first one");
-            if append.token == Token::NONE {
-                continue;
-            }
-            if append.acks == -1 {
-                replica.watches.add(append.token, WatchKind::Replicated, append.next);
-            } else {
-                out.push(Effect::Fire { token: append.token, why: Fired::Reached });
-            }
+            replica.acknowledge(append, out);
+        }
+        for repeat in replica.repeats.extract_if(.., |repeat| repeat.next <= end).collect::<Vec<_>>() {
+            replica.acknowledge(repeat, out);
         }
         replica.fire_reached(WatchKind::LogEnd, end, out);
         self.log_moved(now, out);
@@ -323,7 +329,9 @@ impl Partition {
     fn append_failed(&mut self, now: Now, from: Offset, out: &mut Effects) {
         let replica = &mut self.replica;
         let kept = replica.appends.partition_point(|append| append.next <= from);
-        for append in replica.appends.split_off(kept) {
+        let gone = replica.appends.split_off(kept);
+        let repeats: Vec<_> = replica.repeats.extract_if(.., |repeat| repeat.next > from).collect();
+        for append in gone.into_iter().chain(repeats) {
             if append.token != Token::NONE {
                 out.push(Effect::Fire { token: append.token, why: Fired::Storage });
             }
@@ -399,6 +407,18 @@ impl Replica {
         }
     }
 
+    /// What a producer sent is in the log: he hears it now, or when it is replicated.
+    fn acknowledge(&mut self, append: PendingAppend, out: &mut Effects) {
+        if append.token == Token::NONE {
+            return;
+        }
+        if append.acks == -1 {
+            self.watches.add(append.token, WatchKind::Replicated, append.next);
+        } else {
+            out.push(Effect::Fire { token: append.token, why: Fired::Reached });
+        }
+    }
+
     /// Ends all produces: those whose append has not completed, and those that wait for replication. Deletions too.
     fn fire_producers(&mut self, why: Fired, out: &mut Effects) {
         for append in &mut self.appends {
@@ -406,6 +426,9 @@ impl Replica {
             if token != Token::NONE {
                 out.push(Effect::Fire { token, why });
             }
+        }
+        for repeat in self.repeats.drain(..) {
+            out.push(Effect::Fire { token: repeat.token, why });
         }
         for token in self.watches.take_kind(WatchKind::Replicated) {
             if why == Fired::NotLeader {

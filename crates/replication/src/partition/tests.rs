@@ -78,6 +78,18 @@ impl Story {
         self.step(Event::Appended { end: end.plus(1) })
     }
 
+    fn repeat(&mut self, token: u64, acks: i16, next: i64) -> &mut Self {
+        self.step(Event::Repeat { token: Token(token), acks, next: Offset(next) })
+    }
+
+    fn fired(&mut self) -> Vec<(u64, Fired)> {
+        let fired = |effect| match effect {
+            Effect::Fire { token, why } => Some((token.0, why)),
+            _ => None,
+        };
+        std::mem::take(&mut self.out).into_iter().filter_map(fired).collect()
+    }
+
     fn fetch(&mut self, replica: i32, offset: i64) -> &mut Self {
         self.step(Event::FollowerFetch(FollowerFetch {
             replica: NodeId(replica),
@@ -396,4 +408,34 @@ fn the_leader_says_where_logs_part() {
     assert_eq!(plan(2, 5), Err(ErrorCode::OffsetOutOfRange), "an epoch above all known");
     assert!(matches!(plan(0, 5), Ok(FetchPlan::Read { .. })));
     assert_eq!(plan(-1, 6), Err(ErrorCode::OffsetOutOfRange));
+}
+
+#[test]
+fn a_repeat_is_acknowledged_when_the_first_one_is_and_fails_with_it() {
+    let mut story = Story::new(1, 1, 0, 0);
+    story.step(Event::Produce { token: Token(1), acks: 1, records: 2 });
+    story.step(Event::Produce { token: Token(2), acks: 1, records: 1 });
+    story.repeat(11, 1, 2).repeat(12, -1, 2).repeat(13, 1, 3);
+    assert_eq!(story.fired(), [], "nothing is written yet");
+    story.step(Event::Appended { end: Offset(2) });
+    assert_eq!(story.fired(), [(1, Fired::Reached), (11, Fired::Reached)], "acks=all waits for the followers");
+    story.step(Event::AppendFailed { from: Offset(2) });
+    assert_eq!(story.fired(), [(2, Fired::Storage), (13, Fired::Storage)]);
+    story.fetch(2, 2).fetch(3, 2);
+    assert_eq!(story.fired(), [(12, Fired::Reached)]);
+    story.repeat(14, -1, 2).repeat(15, 1, 2);
+    assert_eq!(story.fired(), [(14, Fired::Reached), (15, Fired::Reached)], "committed");
+    story.step(Event::Produce { token: Token(3), acks: -1, records: 1 });
+    story.repeat(16, -1, 3).metadata(2, 2, 2, &[1, 2, 3]);
+    assert_eq!(story.fired(), [(3, Fired::NotLeader), (16, Fired::NotLeader)]);
+}
+
+#[test]
+fn a_repeat_needs_as_many_replicas_as_a_first_send() {
+    let mut story = Story::new(1, 2, 0, 0);
+    story.produce().fetch(2, 1).fetch(3, 1);
+    story.metadata(1, 1, 2, &[1]);
+    story.out.clear();
+    story.repeat(9, -1, 1);
+    assert_eq!(story.out, [Effect::Refuse { token: Token(9), error: ErrorCode::NotEnoughReplicas }]);
 }
