@@ -104,6 +104,10 @@ numbers! {
     log_flush_interval_messages = "log.flush.interval.messages", i64::MAX;
     /// The largest batch, header included.
     message_max_bytes = "message.max.bytes", 1_048_588;
+    /// After how long without a batch a producer is forgotten.
+    producer_id_expiration_ms = "producer.id.expiration.ms", 86_400_000;
+    /// How often producers are looked through for that.
+    producer_id_expiration_check_interval_ms = "producer.id.expiration.check.interval.ms", 600_000;
     /// How far ahead of the broker's clock a record's timestamp may be.
     log_message_timestamp_after_max_ms = "log.message.timestamp.after.max.ms", 3_600_000;
     /// How often recovery points and log starts are written.

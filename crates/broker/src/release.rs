@@ -62,6 +62,7 @@ impl Release {
                 ApiKey::CreateTopics,
                 ApiKey::DeleteTopics,
                 ApiKey::DeleteRecords,
+                ApiKey::InitProducerId,
                 ApiKey::OffsetForLeaderEpoch,
                 ApiKey::DescribeAcls,
                 ApiKey::DescribeConfigs,
@@ -95,6 +96,7 @@ impl Release {
                 ApiKey::DescribeCluster,
                 ApiKey::BrokerRegistration,
                 ApiKey::BrokerHeartbeat,
+                ApiKey::AllocateProducerIds,
             ]),
             features: vec![FeatureRange { name: "metadata.version", min: METADATA_VERSION, max: METADATA_VERSION }],
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use protocol::messages::{
     AlterConfigsRequest, ApiVersionsRequest, DescribeAclsRequest, DescribeClusterRequest,
-    IncrementalAlterConfigsRequest, ListGroupsRequest, MetadataRequest,
+    IncrementalAlterConfigsRequest, InitProducerIdRequest, ListGroupsRequest, MetadataRequest,
 };
 use protocol::{ApiKey, Request, Str, Uuid};
 use transport::ApiRanges;
@@ -115,6 +115,9 @@ impl Service for BrokerService {
             | ApiKey::ElectLeaders
             | ApiKey::ListPartitionReassignments
             | ApiKey::DescribeQuorum => self.lifecycle.forward(&context, &frame),
+            ApiKey::InitProducerId => decoded(&context, &frame, |request: InitProducerIdRequest| {
+                context.answer(&handlers::init_producer_id::handle(&request, || self.lifecycle.take_producer_id()))
+            }),
             other => {
                 tracing::error!(api = %other, "served by the listener, known to no handler");
                 Answer::CLOSE

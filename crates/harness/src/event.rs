@@ -152,9 +152,13 @@ pub fn describe(what: &Observation) -> String {
             grouped(log_end_offset.0),
             grouped(high_watermark.0)
         ),
-        Observation::Appended { partition, base, last, leader_epoch, .. } => {
-            format!("append {partition} {} epoch {leader_epoch}", range(base.0, last.0))
+        Observation::Appended { partition, base, last, leader_epoch, producer, .. } => {
+            let producer = producer.map_or(String::new(), |it| {
+                format!(", producer {} epoch {} from record {}", it.id, it.epoch, it.base_sequence)
+            });
+            format!("append {partition} {} epoch {leader_epoch}{producer}", range(base.0, last.0))
         }
+        Observation::ProducerIdGiven { id } => format!("gives producer id {id}"),
         Observation::Truncating { partition, to } => format!("truncates {partition} to {}", grouped(to.0)),
         Observation::Truncated { partition, from, to, leader_epoch } => {
             format!("truncate {partition} {} -> {} (epoch {leader_epoch})", grouped(from.0), grouped(to.0))

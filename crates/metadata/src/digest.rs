@@ -2,7 +2,7 @@
 //! himself can compare.
 //!
 //! The digest is the sum (mod 2^64) of one hash for each thing: broker, controller, topic, partition, configuration value,
-//! feature. A thing's hash folds words into `h`, which begins as the thing's kind (1 to 6 in that order):
+//! feature, the producer ids given so far. A thing's hash folds words into `h`, which begins as the thing's kind (1 to 7 in that order):
 //! `h = (h ^ word) * 0x9e3779b97f4a7c15; h ^= h >> 29`. A number is one word (sign-extended), a bool 0 or 1, a uuid two
 //! (big-endian halves), a text or list its length and then its elements; a text's elements are its bytes, eight to a word,
 //! little-endian, zeros behind; an absent text is the word -1. The words of each kind stand beside the functions below.
@@ -34,6 +34,7 @@ impl Digest {
         }
         image.all_configs().iter().for_each(|(resource, configs)| digest.configs(resource, configs));
         image.features().iter().for_each(|(name, level)| digest.feature(name, *level));
+        digest.producer_ids(image.next_producer_id());
         digest
     }
 
@@ -97,6 +98,15 @@ impl Digest {
         for (key, value) in configs {
             let mut thing = Thing(5);
             thing.word(resource.kind as i64).text(&resource.name).text(key).text(value);
+            self.add(thing);
+        }
+    }
+
+    /// The first producer id that no broker was given; nothing while that is 0.
+    pub(crate) fn producer_ids(&mut self, next: i64) {
+        if next > 0 {
+            let mut thing = Thing(7);
+            thing.word(next);
             self.add(thing);
         }
     }

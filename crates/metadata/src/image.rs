@@ -91,6 +91,8 @@ pub struct Image {
     names: Arc<BTreeMap<Str, Uuid>>,
     configs: Arc<BTreeMap<ConfigResource, Arc<Configs>>>,
     features: Arc<BTreeMap<Str, i16>>,
+    /// The first producer id that no broker was given.
+    next_producer_id: i64,
     /// Records of a metadata transaction (KIP-868) that has not ended: they count when it does.
     transaction: Option<Arc<Vec<Record>>>,
 }
@@ -106,6 +108,7 @@ impl Default for Image {
             names: Arc::default(),
             configs: Arc::default(),
             features: Arc::default(),
+            next_producer_id: 0,
             transaction: None,
         }
     }
@@ -249,6 +252,10 @@ impl Image {
                 }
                 Some(Change::Feature { name, level })
             }
+            Record::ProducerIds(record) => {
+                self.next_producer_id = record.next_producer_id;
+                None
+            }
             _ => None,
         }
     }
@@ -363,6 +370,11 @@ impl Image {
             let at = self.configs.get(&ConfigResource::broker(node)).and_then(|configs| configs.get(name));
             at.or_else(|| self.configs.get(&ConfigResource::cluster())?.get(name))
         })
+    }
+
+    /// The first producer id that no broker was given.
+    pub const fn next_producer_id(&self) -> i64 {
+        self.next_producer_id
     }
 
     /// The finalized features: level by name, none at 0.

@@ -35,6 +35,17 @@ pub enum QuorumRole {
     Resigned,
 }
 
+/// Who wrote a batch, and which of his it is (KIP-98).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ProducerBatch {
+    /// The producer's id.
+    pub id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+    /// The sequence number of the first record; -1 in markers.
+    pub base_sequence: i32,
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ProcessEnd {
@@ -140,7 +151,11 @@ pub enum Observation {
         leader_epoch: LeaderEpoch,
         /// The batch's CRC.
         crc: u32,
+        /// Who wrote it.
+        producer: Option<ProducerBatch>,
     },
+    /// This broker gave a producer id to a client that asked for one.
+    ProducerIdGiven { id: i64 },
     /// A replica begins to cut its log to end at `to`, or, if it is to begin anew, at 0.
     Truncating { partition: TopicPartition, to: Offset },
     /// A replica's log was cut: it now ends at `to`.

@@ -1,6 +1,7 @@
 //! Produce: batches are judged here, in the connection's task, appended by the shards, and acknowledged together.
 //!
-//! Absent until they come: idempotence (a producer id is stored and not judged) and transactions (refused).
+//! Sequence numbers of idempotent producers are judged by the shards, whose logs know them. Absent until they come:
+//! transactions (refused).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -267,11 +268,14 @@ impl Producing {
 impl Part {
     fn answer(&self) -> PartitionProduceResponse {
         let ProduceOutcome { error, base, log_start_offset } = self.outcome;
+        // Of a repeat Kafka tells the largest timestamp of the batch that is there, whatever timestamps the topic has.
+        let repeated = self.reply.as_ref().and_then(|reply| reply.repeated);
+        let appended_at = repeated.unwrap_or(self.appended_at);
         let mut answer = PartitionProduceResponse {
             index: self.partition,
             error_code: error.code(),
             base_offset: base.0,
-            log_append_time_ms: if error == ErrorCode::None { self.appended_at.0 } else { -1 },
+            log_append_time_ms: if error == ErrorCode::None { appended_at.0 } else { -1 },
             log_start_offset: log_start_offset.0,
             ..Default::default()
         };

@@ -2,20 +2,22 @@
 //! controller.
 //!
 //! Others hold a [`Handle`]: shards change ISRs through it, handlers forward clients' requests, everybody may ask for the
-//! [`BrokerStatus`]. Three tasks stand behind it, each with a connection of its own, so that a slow request of one kind
-//! holds up no other: `lifecycle` (registration and heartbeats), `alter-partition` and `forwarding`.
+//! [`BrokerStatus`]. Four tasks stand behind it, each with a connection of its own, so that a slow request of one kind
+//! holds up no other: `lifecycle` (registration and heartbeats), `alter-partition`, `forwarding` and
+//! `producer-ids`.
 
 mod alter;
 mod broker;
 pub mod channel;
 mod forward;
+mod producer_ids;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use metadata::LeaderRecovery;
 use protocol::{BrokerEpoch, Decoder, ErrorCode, Message, Request, Str, TopicIdPartition, Uuid};
 use replication::{AlterAnswer, AlterPartition};
-use runtime::{Env, Post, inbox};
+use runtime::{Env, Observation, Post, inbox};
 use tokio::sync::oneshot;
 use transport::server::{Answer, RequestContext, RequestFrame};
 
@@ -110,6 +112,8 @@ pub struct Handle {
     alters: Post<Alter>,
     forwards: Post<forward::Message>,
     creating: forward::Creating,
+    producer_ids: producer_ids::ProducerIds,
+    env: Env,
     incarnation: Uuid,
 }
 
@@ -194,6 +198,15 @@ impl Handle {
         }
     }
 
+    /// A producer id that nobody has. `None` while none is at hand: a block of them is on its way from the controller.
+    pub fn take_producer_id(&self) -> Option<i64> {
+        let id = self.producer_ids.take();
+        if let Some(id) = id {
+            self.env.observe(Observation::ProducerIdGiven { id });
+        }
+        id
+    }
+
     /// Controlled shutdown: waits until the controller has relieved this broker of its partitions, or five minutes. After
     /// it the broker may stop; its heartbeats have ended.
     pub async fn controlled_shutdown(&self) {
@@ -249,8 +262,14 @@ pub fn start(start: Start<'_>, on_fatal: OnFatal) -> Handle {
         timeout: Config::ms(numbers.request_timeout_ms),
     };
     env.spawn_detached("forwarding", forward::run(env.clone(), channel(), creating.clone(), auto, forward_inbox));
+    let (asker, askers) = inbox(usize::MAX);
+    let producer_ids = producer_ids::ProducerIds::new(asker);
+    env.spawn_detached(
+        "producer-ids",
+        producer_ids::run(env.clone(), node, shared.clone(), channel(), producer_ids.clone(), askers),
+    );
     let life = broker::Life::new(&start, shared.clone(), channel(), on_fatal);
     let incarnation = life.incarnation();
     env.spawn_detached("lifecycle", life.run(broker_inbox));
-    Handle { shared, broker, alters, forwards, creating, incarnation }
+    Handle { shared, broker, alters, forwards, creating, producer_ids, env: env.clone(), incarnation }
 }

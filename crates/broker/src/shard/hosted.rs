@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use protocol::batch::Batch;
-use protocol::{Chunks, ErrorCode, LeaderEpoch, Monotonic, NodeId, Now, Offset, TopicIdPartition, TopicPartition};
+use protocol::{
+    Chunks, ErrorCode, LeaderEpoch, Monotonic, NodeId, Now, Offset, Timestamp, TopicIdPartition, TopicPartition,
+};
 use replication::{AlterPartition, Effect, Effects, Event, Fired, LogFacts, Partition, Role, Token, View, WatchKind};
 use runtime::{EffectPoint, Env, Observation, Post, effect, observation};
 use storage::{AppendError, Log, LogError, LogEvent, Ticket};
@@ -68,6 +70,8 @@ pub(super) struct ProduceWait {
     pub base: Offset,
     pub end: Offset,
     pub leader_epoch: LeaderEpoch,
+    /// See [`ProduceReply::repeated`].
+    pub repeated: Option<Timestamp>,
     pub reply: Post<ProduceReply>,
 }
 
@@ -346,6 +350,11 @@ impl Hosted {
                             last: span.last,
                             leader_epoch: span.epoch,
                             crc: span.crc,
+                            producer: span.producer.map(|producer| observation::ProducerBatch {
+                                id: producer.id,
+                                epoch: producer.epoch,
+                                base_sequence: producer.base_sequence,
+                            }),
                         });
                     }
                 }
@@ -441,6 +450,7 @@ impl Hosted {
             end: Offset::NONE,
             log_start_offset: if known { self.view.log_start_offset } else { Offset::NONE },
             leader_epoch: self.view.leader_epoch,
+            repeated: None,
         });
     }
 
@@ -461,6 +471,7 @@ impl Hosted {
                     end,
                     log_start_offset: if base.is_none() { Offset::NONE } else { self.view.log_start_offset },
                     leader_epoch: wait.leader_epoch,
+                    repeated: wait.repeated,
                 });
             }
             Some(Waiter::Fetch(wait)) if why == Fired::Reached => self.moved(ctx, wait),

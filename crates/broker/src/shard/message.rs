@@ -58,6 +58,9 @@ pub struct ProduceReply {
     pub log_start_offset: Offset,
     /// The epoch it was appended in.
     pub leader_epoch: LeaderEpoch,
+    /// Of a batch that is in the log already (KIP-98): the largest timestamp of that one. Nothing was appended, and `base` and
+    /// `end` are that one's.
+    pub repeated: Option<Timestamp>,
 }
 
 /// A partition's part of a fetch.

@@ -37,6 +37,7 @@ impl Shard {
             end: Offset::NONE,
             log_start_offset: Offset::NONE,
             leader_epoch: LeaderEpoch::NONE,
+            repeated: None,
         });
     }
 

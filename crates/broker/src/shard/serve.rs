@@ -1,5 +1,6 @@
 //! Produce and Fetch at a partition.
 
+use log::{BatchProducer, Verdict};
 use protocol::{Chunks, ErrorCode, NodeId, Offset};
 use replication::{Event, FetchEnd, FetchPlan, FollowerFetch, PartRead, ReadLimit, Role, WatchKind};
 use runtime::{Observation, Post};
@@ -23,6 +24,7 @@ impl Hosted {
                 end: Offset::NONE,
                 log_start_offset,
                 leader_epoch: self.view.leader_epoch,
+                repeated: None,
             });
         };
         if self.view.role != Role::Leader || !self.view.serving {
@@ -45,18 +47,34 @@ impl Hosted {
             return refuse(ErrorCode::KafkaStorageError, Offset::NONE);
         }
         let token = ctx.token();
-        let base = self.view.next_offset;
         let records =
             u32::try_from(batch.header.last_offset_delta).expect("a validated batch ends behind its base") + 1;
-        let end = base.plus(i64::from(records));
+        let verdict = BatchProducer::of(&batch.header).map(|producer| self.log.producers().judge(producer, records));
+        let (base, end, repeated) = match verdict {
+            Some(Verdict::Refused(error)) => {
+                if error == ErrorCode::OutOfOrderSequenceNumber {
+                    probe::sometimes!("produce_out_of_order");
+                }
+                return refuse(error, log_start);
+            }
+            Some(Verdict::Repeats(span)) => (span.base, span.end.plus(1), Some(span.timestamp)),
+            Some(Verdict::Follows) | None => {
+                let base = self.view.next_offset;
+                (base, base.plus(i64::from(records)), None)
+            }
+        };
         let leader_epoch = self.view.leader_epoch;
         self.traffic.messages_in += u64::from(records);
         self.traffic.bytes_in += batch.bytes.len() as u64;
-        let wait = ProduceWait { part: part.part, acks, base, end, leader_epoch, reply: reply.clone() };
+        let wait = ProduceWait { part: part.part, acks, base, end, leader_epoch, repeated, reply: reply.clone() };
         self.waiters.insert(token, Waiter::Produce(wait));
-        self.incoming = Some(Incoming::Produced(batch));
-        self.run(ctx, Event::Produce { token, acks, records });
-        self.incoming = None;
+        if repeated.is_some() {
+            self.run(ctx, Event::Repeat { token, acks, next: end });
+        } else {
+            self.incoming = Some(Incoming::Produced(batch));
+            self.run(ctx, Event::Produce { token, acks, records });
+            self.incoming = None;
+        }
         if let Some(Waiter::Produce(wait)) = self.waiters.get(&token)
             && wait.acks == -1
         {
@@ -67,6 +85,7 @@ impl Hosted {
                 end,
                 log_start_offset: log_start,
                 leader_epoch,
+                repeated,
             });
         }
     }

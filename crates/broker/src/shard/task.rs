@@ -69,6 +69,7 @@ pub(super) struct Shard {
     pub(super) generations: u64,
     pub(super) next_high_watermarks: Monotonic,
     pub(super) next_recovery_points: Monotonic,
+    pub(super) next_expiry: Monotonic,
     /// `None` once this shard is ready.
     pub(super) unready: Option<Arc<AtomicUsize>>,
     /// What passed through partitions that are no longer here.
@@ -136,6 +137,7 @@ impl Shard {
             generations: 0,
             next_high_watermarks: Monotonic::NEVER,
             next_recovery_points: Monotonic::NEVER,
+            next_expiry: Monotonic::NEVER,
             unready: Some(start.unready),
             gone: Traffic::default(),
             stopping: None,
@@ -146,6 +148,7 @@ impl Shard {
     pub(super) async fn run(mut self, mut inbox: Inbox<ShardMessage>) {
         self.next_high_watermarks = self.ctx.now.mono + self.high_watermark_interval();
         self.next_recovery_points = self.ctx.now.mono + self.recovery_point_interval();
+        self.next_expiry = self.ctx.now.mono + self.expiry_interval();
         loop {
             let deadline = self.deadline();
             let first = self.ctx.env.timeout_at(deadline, inbox.recv()).await;
@@ -173,6 +176,7 @@ impl Shard {
             .min(sources.unwrap_or(Monotonic::NEVER))
             .min(self.next_high_watermarks)
             .min(self.next_recovery_points)
+            .min(self.next_expiry)
     }
 
     fn take(&mut self, message: ShardMessage) {
@@ -247,6 +251,7 @@ impl Shard {
                 hosted.run(&mut self.ctx, Event::Tick);
             }
         }
+        self.expire_producers();
         let recovery_points = self.next_recovery_points <= now.mono;
         if recovery_points {
             self.next_recovery_points = now.mono + self.recovery_point_interval();
@@ -262,6 +267,26 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Forgets producers that wrote nothing for `producer.id.expiration.ms`.
+    fn expire_producers(&mut self) {
+        let now = self.ctx.now;
+        if now.mono < self.next_expiry {
+            return;
+        }
+        self.next_expiry = now.mono + self.expiry_interval();
+        let age = Config::ms(self.ctx.config.numbers.producer_id_expiration_ms);
+        for slot in self.slots.values_mut() {
+            if let Slot::Open(hosted, _) = slot {
+                hosted.log.expire_producers(now.wall, age);
+            }
+        }
+    }
+
+    fn expiry_interval(&self) -> Duration {
+        let interval = self.ctx.config.numbers.producer_id_expiration_check_interval_ms;
+        Config::ms(interval).max(Duration::from_millis(1))
     }
 
     fn high_watermark_interval(&self) -> Duration {

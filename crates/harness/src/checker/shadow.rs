@@ -196,7 +196,7 @@ impl Shadow {
                     replica.unreconciled = false;
                 }
             }
-            Observation::Appended { partition, base, last, leader_epoch, crc } => {
+            Observation::Appended { partition, base, last, leader_epoch, crc, .. } => {
                 let replica = self.at(partition, node);
                 replica.append(*base, Mark { last: *last, epoch: *leader_epoch, crc: *crc });
                 if *leader_epoch > replica.epoch_at_loss {

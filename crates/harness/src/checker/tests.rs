@@ -71,7 +71,7 @@ impl Told {
     pub(super) fn append(&mut self, node: i32, offset: i64, epoch: i32, crc: u32) {
         let (base, last) = (Offset(offset), Offset(offset));
         let leader_epoch = LeaderEpoch(epoch);
-        self.tell(node, Observation::Appended { partition: orders(), base, last, leader_epoch, crc });
+        self.tell(node, Observation::Appended { partition: orders(), base, last, leader_epoch, crc, producer: None });
     }
 
     pub(super) fn high_watermark(&mut self, node: i32, role: ReplicaRole, epoch: i32, to: i64, isr: &[i32]) {

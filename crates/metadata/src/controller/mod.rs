@@ -10,6 +10,7 @@
 //! | `topics`, `placement` | CreateTopics |
 //! | `deletion`, `partitions`, `alter_configs` | DeleteTopics, CreatePartitions, changes of configurations |
 //! | `alter_partition` | ISR changes asked by leaders |
+//! | `producer_ids` | blocks of producer ids |
 //! | `elections`, `leaders` | who leads a partition when brokers come and go; ElectLeaders |
 //! | `bootstrap` | the first records of a cluster |
 //! | `state` | what is replicated |
@@ -27,6 +28,7 @@ mod elections;
 mod leaders;
 mod partitions;
 mod placement;
+mod producer_ids;
 mod replies;
 mod request;
 mod state;
@@ -43,6 +45,7 @@ use protocol::{ErrorCode, LeaderEpoch, MetadataRecord as Record, Monotonic, Node
 use rand_chacha::ChaCha8Rng;
 
 use cluster::Session;
+pub use producer_ids::PRODUCER_IDS_BLOCK;
 pub use replies::Replies;
 pub use request::{Request, Response};
 use state::State;
@@ -390,6 +393,9 @@ impl Work<'_> {
             Request::BrokerHeartbeat(request) => Response::BrokerHeartbeat(self.heartbeat(&request)),
             Request::AlterPartition(request) => Response::AlterPartition(self.alter_partitions(&request)),
             Request::CreateTopics(request) => Response::CreateTopics(self.create_topics(&request)),
+            Request::AllocateProducerIds(request) => {
+                Response::AllocateProducerIds(self.allocate_producer_ids(&request))
+            }
             Request::ControllerRegistration(request) => {
                 Response::ControllerRegistration(self.register_controller(&request))
             }

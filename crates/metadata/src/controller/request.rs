@@ -10,7 +10,7 @@ use protocol::messages::delete_topics_response::DeletableTopicResult;
 use protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
 use protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use protocol::messages::{
-    AlterConfigsRequest, AlterConfigsResponse, AlterPartitionRequest, AlterPartitionResponse, BrokerHeartbeatRequest,
+    AllocateProducerIdsRequest, AllocateProducerIdsResponse, AlterConfigsRequest, AlterConfigsResponse, AlterPartitionRequest, AlterPartitionResponse, BrokerHeartbeatRequest,
     BrokerHeartbeatResponse, BrokerRegistrationRequest, BrokerRegistrationResponse, ControllerRegistrationRequest,
     ControllerRegistrationResponse, CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest,
     CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, ElectLeadersRequest, ElectLeadersResponse,
@@ -128,6 +128,8 @@ asked! {
     ElectLeaders(ElectLeadersRequest, ElectLeadersResponse);
     /// Somebody asks which replicas are moving (KIP-455).
     ListPartitionReassignments(ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse);
+    /// A broker wants producer ids to give.
+    AllocateProducerIds(AllocateProducerIdsRequest, AllocateProducerIdsResponse);
 }
 
 impl Request {
@@ -171,6 +173,7 @@ one_code! {
     AlterPartitionRequest => AlterPartitionResponse;
     ControllerRegistrationRequest => ControllerRegistrationResponse;
     ListPartitionReassignmentsRequest => ListPartitionReassignmentsResponse;
+    AllocateProducerIdsRequest => AllocateProducerIdsResponse;
 }
 
 /// Requests whose answer has a code for each thing they name; both name it by the same fields.

@@ -23,6 +23,8 @@ pub(super) struct State {
     pub(super) partitions: TimelineMap<TopicIdPartition, Arc<PartitionRegistration>>,
     pub(super) configs: TimelineMap<ConfigResource, Arc<Configs>>,
     pub(super) features: TimelineMap<Str, i16>,
+    /// The first producer id that no broker was given.
+    pub(super) next_producer_id: TimelineValue<i64>,
     /// Records of a metadata transaction that has not ended: they count when it does.
     transaction: TimelineValue<Option<Arc<Vec<Record>>>>,
     committed: Offset,
@@ -42,6 +44,7 @@ impl State {
             partitions: TimelineMap::new(),
             configs: TimelineMap::new(),
             features: TimelineMap::new(),
+            next_producer_id: TimelineValue::new(0),
             transaction: TimelineValue::new(None),
             committed: Offset::NONE,
             changes: 0,
@@ -72,6 +75,7 @@ impl State {
             self.partitions.commit(offset);
             self.configs.commit(offset);
             self.features.commit(offset);
+            self.next_producer_id.commit(offset);
             self.transaction.commit(offset);
         }
     }
@@ -87,6 +91,7 @@ impl State {
         self.partitions.revert(to);
         self.configs.revert(to);
         self.features.revert(to);
+        self.next_producer_id.revert(to);
         self.transaction.revert(to);
     }
 
@@ -202,6 +207,11 @@ impl State {
             Record::FeatureLevel(record) => {
                 self.features.insert(offset, record.name.detached(), record.feature_level);
             }
+            Record::ProducerIds(record) => {
+                let before = *self.next_producer_id.get();
+                assert!(record.next_producer_id > before, "offset {offset}: producer ids go back from {before}");
+                self.next_producer_id.set(offset, record.next_producer_id);
+            }
             _ => {}
         }
     }
@@ -240,6 +250,7 @@ impl State {
         self.partitions.iter().for_each(|(id, it)| digest.partition(id.topic_id, id.partition, it));
         self.configs.iter().for_each(|(resource, configs)| digest.configs(resource, configs));
         self.features.iter().for_each(|(name, level)| digest.feature(name, *level));
+        digest.producer_ids(*self.next_producer_id.get());
         digest
     }
 

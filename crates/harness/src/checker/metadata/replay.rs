@@ -63,6 +63,8 @@ pub struct State {
     /// Kind, resource and key, and the value.
     configs: BTreeMap<(i8, String, String), String>,
     features: BTreeMap<String, i16>,
+    /// The first producer id that no broker was given.
+    next_producer_id: i64,
     /// Records of an open metadata transaction.
     transaction: Option<Vec<Record>>,
     /// The sum of all things' hashes.
@@ -184,6 +186,15 @@ impl State {
                 };
                 let hash = |level: i16| Some(feature_hash(&name, level)).filter(|_| level != 0);
                 self.replace(old.and_then(hash), hash(it.feature_level));
+            }
+            Record::ProducerIds(it) => {
+                let (before, next) = (self.next_producer_id, it.next_producer_id);
+                if next <= before {
+                    return Err(format!("producer ids below {next} are given out, after those below {before}"));
+                }
+                let hash = |next: i64| Some(Hash(7).n(next).0).filter(|_| next > 0);
+                self.replace(hash(before), hash(next));
+                self.next_producer_id = next;
             }
             _ => {}
         }

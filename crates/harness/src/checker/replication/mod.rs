@@ -237,7 +237,7 @@ impl Memory {
             self.forget(&partition, lost);
         }
         match &event.what {
-            Observation::Appended { partition, base, last, leader_epoch, crc } => {
+            Observation::Appended { partition, base, last, leader_epoch, crc, .. } => {
                 self.first_seen(event, partition, *base, Mark { last: *last, epoch: *leader_epoch, crc: *crc });
             }
             Observation::HighWatermark { partition, role, leader_epoch, from, to, maximal_isr, min_isr, .. } => {

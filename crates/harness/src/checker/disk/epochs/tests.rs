@@ -20,7 +20,8 @@ impl Told {
 
     fn append(&mut self, base: i64, last: i64, epoch: i32) -> &mut Self {
         let (partition, base, last) = (orders(), Offset(base), Offset(last));
-        self.tell(Observation::Appended { partition, base, last, leader_epoch: LeaderEpoch(epoch), crc: 0 })
+        let leader_epoch = LeaderEpoch(epoch);
+        self.tell(Observation::Appended { partition, base, last, leader_epoch, crc: 0, producer: None })
     }
 
     fn role(&mut self, role: ReplicaRole, epoch: i32, start: i64) -> &mut Self {
