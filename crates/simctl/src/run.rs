@@ -101,7 +101,9 @@ fn one(arguments: &RunArguments, reading: &Reading, file: &Path, seed: u64, term
         let line = Line::of(&outcome.result, &cost);
         let line = if arguments.window.is_some() { line.with_trace_of(&outcome) } else { line };
         let code = outcome.result.verdict.exit_code();
-        if arguments.keep || code != 0 && !arguments.second && arguments.window.is_none() {
+        // The first of two that are compared has an empty window; those that look for where two parted have been run before.
+        let first = !arguments.second && arguments.window.as_ref().is_none_or(std::ops::Range::is_empty);
+        if arguments.keep || code != 0 && first {
             write_folder(arguments, scenario, &outcome.result, &outcome.trace, &cost)?;
         }
         terminal.say(&line.to_json())?;

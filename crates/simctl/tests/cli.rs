@@ -139,6 +139,14 @@ fn a_seed_that_fails_is_told_with_its_command_and_has_its_report() {
     assert!(said.contains("that did not pass (--max-fail); "), "{said}");
     assert!(!said.contains("8 of 8 done"), "{said}");
     assert!(out.path().join("echo/1/summary.txt").exists(), "{said}");
+    let other = tempfile::tempdir().unwrap();
+    let mut sweep = vec!["sweep", "scenarios/echo.toml", "--seeds", "1..2", "--double-run", "100%"];
+    sweep.extend(["--set", "expect.slo=[\"echo.p99 in steady <= 1us\"]", "--out", other.path().to_str().unwrap()]);
+    let twice = simctl(&sweep);
+    let said = text(&twice.stdout);
+    assert_eq!(twice.status.code(), Some(3), "{said}{}", text(&twice.stderr));
+    assert!(said.contains("0 nondeterministic (1 run twice)"), "{said}");
+    assert!(other.path().join("echo/1/summary.txt").exists(), "one that ran twice has its report too: {said}");
 }
 
 #[test]

@@ -15,6 +15,9 @@ pub struct LogConfig {
     pub flush_messages: Option<u64>,
     /// How many of the newest bytes are kept in memory for readers at the log's end (ours, no Kafka property).
     pub tail_bytes: usize,
+    /// Whether every offset is there, since nothing was ever compacted: that of the metadata log. Then a batch that leaps is no
+    /// batch of the log; its base offset, which no CRC covers, has rotted (ours, no Kafka property).
+    pub contiguous: bool,
 }
 
 impl Default for LogConfig {
@@ -25,6 +28,7 @@ impl Default for LogConfig {
             segment_index_bytes: 10 << 20,
             flush_messages: None,
             tail_bytes: 1 << 20,
+            contiguous: false,
         }
     }
 }

@@ -271,7 +271,8 @@ impl Loader<'_> {
                     span.check_crc(batch.computed_crc())?;
                 }
                 // No CRC covers the base offset. What lies so far ahead is in no segment of this base.
-                if span.last.0 - found.segment.base.0 > i64::from(i32::MAX) {
+                let leaps = self.config.contiguous && expected.is_none() && span.base != found.walk.end;
+                if leaps || span.last.0 - found.segment.base.0 > i64::from(i32::MAX) {
                     return Err(BadBatch::Offsets { base: span.base, last: span.last, expected: found.walk.end });
                 }
                 found.walk.step(&span)?;

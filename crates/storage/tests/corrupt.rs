@@ -66,6 +66,25 @@ fn an_index_entry_behind_the_end_of_its_segment_is_not_trusted() {
     }
 }
 
+/// A voter whose metadata log had such a batch said that its log ends at 16,777,217, and cut it to where its leader's ended.
+/// Found by `swarm.toml` seed 1747.
+#[test]
+fn a_log_that_has_every_offset_ends_before_a_leap() {
+    let mut bytes = [batch(0, 0, 2, 10, 1), batch(2, 0, 2, 10, 2)].map(|batch| batch.bytes.to_vec());
+    for (spoilt, end) in [(0, 0), (1, 2)] {
+        bytes[spoilt][4] ^= 1;
+        for contiguous in [true, false] {
+            let (disk, mut random) = (MemDisk::default(), Random::new(1));
+            disk.put(&format!("{DIR}/00000000000000000000.log"), &bytes.concat());
+            let config = LogConfig { contiguous, ..LogConfig::default() };
+            let driver = Driver::open(&disk, &mut random, &config, OpenHow::UNKNOWN);
+            let leapt = Offset((1 << 24) + 2 * (1 + spoilt as i64));
+            assert_eq!(driver.log.log_end_offset(), if contiguous { Offset(end) } else { leapt }, "batch {spoilt}");
+        }
+        bytes[spoilt][4] ^= 1;
+    }
+}
+
 #[test]
 fn no_content_of_a_disk_makes_a_log_panic() {
     let (mut opened, mut refused, mut unreadable) = (0, 0, 0);
@@ -77,6 +96,7 @@ fn no_content_of_a_disk_makes_a_log_panic() {
             segment_index_bytes: 4096,
             flush_messages: None,
             tail_bytes: 0,
+            contiguous: random.chance(2),
         };
         let disk = MemDisk::default();
         log(&disk, &mut random, &config);

@@ -59,6 +59,7 @@ pub async fn open(
     let election = file.read().await?.map(|state| election_of(&state));
     let log_config = LogConfig {
         segment_bytes: u64::try_from(config.numbers.metadata_log_segment_bytes).unwrap_or(1 << 30),
+        contiguous: true,
         ..LogConfig::default()
     };
     let completions = {

@@ -23,8 +23,9 @@ struct Pair {
     node: NodeId,
     /// Which of the two is the node.
     is_node: usize,
-    /// The disk of the other one as its process found it, until that process is the node.
-    found: Option<HostDisk>,
+    /// The disk of each as its process found it, until that process has registered. Whoever is the node when he starts may
+    /// have lost that before he registers.
+    found: [Option<HostDisk>; 2],
 }
 
 /// Who speaks.
@@ -41,7 +42,7 @@ impl Twins {
     /// A host has a twin now.
     pub fn add(&mut self, twin: u32, original: &str, twin_name: String, node: NodeId) {
         if !self.0.iter().any(|pair| pair.twin == twin) {
-            self.0.push(Pair { hosts: [original.to_owned(), twin_name], twin, node, is_node: 0, found: None });
+            self.0.push(Pair { hosts: [original.to_owned(), twin_name], twin, node, is_node: 0, found: [None, None] });
         }
     }
 
@@ -60,11 +61,10 @@ impl Twins {
     /// Who says this.
     pub fn voice(&mut self, host: &Arc<str>, node: NodeId, what: &Observation) -> Voice {
         let Some((pair, which)) = self.pair(host) else { return Voice::Node(node) };
-        if which == pair.is_node {
-            return Voice::Node(pair.node);
-        }
         let registered = matches!(what, Observation::LogOpened { .. } | Observation::BrokerRunning { .. });
-        match pair.found.take_if(|_| registered) {
+        let found = pair.found[which].take_if(|_| registered);
+        match found {
+            _ if which == pair.is_node => Voice::Node(pair.node),
             Some(disk) => {
                 pair.is_node = which;
                 Voice::TakesOver(pair.node, disk)
@@ -76,9 +76,7 @@ impl Twins {
     /// A process is about to start on this disk; whether it is the node's.
     pub fn starts(&mut self, disk: &HostDisk) -> bool {
         let Some((pair, which)) = self.pair(&disk.host) else { return true };
-        if which != pair.is_node {
-            pair.found = Some(HostDisk { node: pair.node, ..disk.clone() });
-        }
+        pair.found[which] = Some(HostDisk { node: pair.node, ..disk.clone() });
         which == pair.is_node
     }
 }
@@ -119,5 +117,17 @@ mod tests {
         assert_eq!(says(&mut twins, "b3", &SERVES), "takes over", "now it was let in");
         assert_eq!(says(&mut twins, "b3-twin", &Observation::ProcessStarted), "other");
         assert_eq!(says(&mut twins, "b1", &SERVES), "somebody else");
+    }
+
+    #[test]
+    fn who_was_the_node_at_his_start_and_lost_that_before_he_registered_may_take_it_back() {
+        let mut twins = Twins::default();
+        twins.add(9, "b3", "b3-twin".to_owned(), NodeId(3));
+        twins.starts(&disk("b3-twin"));
+        assert!(twins.starts(&disk("b3")), "nobody has taken its id yet");
+        assert_eq!(says(&mut twins, "b3-twin", &SERVES), "takes over");
+        assert_eq!(says(&mut twins, "b3", &SERVES), "takes over");
+        assert_eq!(says(&mut twins, "b3", &SERVES), "node");
+        assert_eq!(says(&mut twins, "b3-twin", &SERVES), "other", "it has not started since");
     }
 }

@@ -48,6 +48,7 @@ impl Model {
             segment_index_bytes: *random.pick(&[24, 4096]),
             flush_messages: *random.pick(&[None, None, Some(1), Some(7)]),
             tail_bytes: *random.pick(&[0, 300, 1 << 20]),
+            ..LogConfig::default()
         };
         let disk = MemDisk::default();
         let driver = Driver::open(&disk, random, &config, OpenHow::UNKNOWN);

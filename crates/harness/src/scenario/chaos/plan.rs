@@ -98,11 +98,11 @@ fn strike(plan: &mut Plan, chaos: &Chaos, seed: u64) {
             lines.push(line(At::Phase(chaos.window.value.clone(), at), hit, label));
         };
         push(word, at, hit);
-        if let Some((word, after, hit)) = next
-            && plan.taken.contains(&word)
-            && at + after < length
-        {
-            push(word, at + after, hit);
+        // It belongs to the word that it follows, whether or not the seed plays with its own; but the menu must have it.
+        for (word, after, hit) in next {
+            if chaos.menu.iter().any(|(known, _)| *known == word) && at + after < length {
+                push(word, at + after, hit);
+            }
         }
     }
     plan.scenario.max_concurrent = Some(chaos.max_concurrent);

@@ -201,7 +201,7 @@ impl ChaosWord {
                 let hosts = targets.some(dice);
                 let effect = EffectPoint::of_row(dice.below(EFFECTS.len() as u64));
                 let side = *dice.pick(&[Side::Before, Side::After]);
-                let nth = u32::try_from(dice.log(1, 300)).unwrap_or(1);
+                let nth = u32::try_from(dice.log(1, 30)).unwrap_or(1);
                 let action = Action::Process(ProcessAction::CrashAt { hosts, effect, side, nth });
                 // An effect that does not come is not waited for any longer.
                 let lasts = Some(dice.log(S, 10 * S));
@@ -238,7 +238,7 @@ impl ChaosWord {
             }
             Self::StallDisk => lasting(DiskAction::Stall(placeless(targets.one(dice))), dice.log(50 * MS, 10 * S)),
             Self::ReadError => {
-                let action = DiskAction::ReadError(targets.named(dice), Which::Share(share(dice, 100, 10_000)));
+                let action = DiskAction::ReadError(targets.storing(dice), Which::Share(share(dice, 500, 10_000)));
                 stopping(action, dice, 15 * S)
             }
             Self::WriteError => {
@@ -259,39 +259,71 @@ impl ChaosWord {
                     DiskAction::ShortWrite(placeless(targets.one(dice)), Which::Share(share(dice, 100, 10_000)));
                 lasting(action, dice.log(500 * MS, 15 * S))
             }
-            Self::LostRename => lasting(DiskAction::LostRename(targets.named(dice)), dice.log(S, 20 * S)),
+            Self::LostRename => lasting(DiskAction::LostRename(targets.storing(dice)), dice.log(S, 20 * S)),
             Self::BitRot => {
-                let files = dice.pick(&["*.log", "*.index", "*-checkpoint", "*"]).to_string();
-                let share = share(dice, 10, 1_000);
-                let host = placeless(targets.one(dice));
+                let files = *dice.pick(&["*.log", "*.log", "*.index", "*-checkpoint", "*"]);
+                // Indexes and checkpoints have a sector or two.
+                let share = if files == "*.log" { share(dice, 100, 2_000) } else { share(dice, 500, 5_000) };
+                // A vote that rots may become another vote, which no rule of a quorum can live with: the file of a voter's
+                // votes, the one whose name has no dot, is spared.
+                let safe = if targets.brokers_vote() { None } else { targets.one_without_a_vote(dice) };
+                let (host, files) = match safe {
+                    Some(host) if files == "*" => (host, files),
+                    _ if files == "*" => (targets.one(dice), "*.*"),
+                    _ => (targets.one(dice), files),
+                };
+                let (host, files) = (placeless(host), files.to_owned());
                 let restart_after = Some(dice.log(100 * MS, 10 * S));
                 Hit { action: DiskAction::BitRot { host, files, share }.into(), lasts: None, restart_after }
             }
             Self::MisdirectedWrite => {
                 let action =
-                    DiskAction::MisdirectedWrite(placeless(targets.one(dice)), Which::Share(share(dice, 50, 2_000)));
+                    DiskAction::MisdirectedWrite(placeless(targets.one(dice)), Which::Share(share(dice, 200, 3_000)));
                 stopping(action, dice, 10 * S)
             }
-            Self::ZeroTail => lasting(DiskAction::ZeroTail(targets.named(dice)), dice.log(S, 20 * S)),
+            Self::ZeroTail => lasting(DiskAction::ZeroTail(targets.storing(dice)), dice.log(S, 20 * S)),
         })
     }
 }
 
+/// What follows a fault on the same hosts: another word, and how much later.
+pub(super) type Follows = Vec<(ChaosWord, u64, Hit)>;
+
 impl ChaosWord {
     /// Some faults only lie in wait: a tail or a name is lost when the power goes, and logs are read when a process opens
-    /// them. Mostly the fault that they wait for follows, as another word and so long after: on the same hosts.
-    pub(super) fn followed_by(self, hit: &Hit, dice: &mut Dice) -> Option<(Self, u64, Hit)> {
-        let waits = matches!(self, Self::LostRename | Self::ZeroTail | Self::ReadError);
-        let (Target::Hosts(hosts), Some(lasts), true) = (hit.action.target(), hit.lasts, waits) else { return None };
-        let (hosts, after) = (hosts.to_vec(), dice.log(100 * MS, lasts.max(200 * MS)) / MS * MS);
-        let restart_after = dice.log(100 * MS, 5 * S);
-        let lose = *dice.pick(&[Lose::Unsynced, Lose::Mix]);
+    /// them. Mostly the fault that they wait for follows, as another word, on the same hosts.
+    pub(super) fn followed_by(self, hit: &Hit, dice: &mut Dice) -> Follows {
+        let (Target::Hosts([host]), Some(lasts)) = (hit.action.target(), hit.lasts) else { return Vec::new() };
+        let hosts = vec![host.clone()];
         let often = !dice.one_in(4);
-        let (word, action) = match self {
-            Self::ReadError => (Self::Kill, ProcessAction::Kill(hosts)),
-            _ => (Self::PowerOff, ProcessAction::PowerOff { hosts, lose, torn_write: None }),
+        // Within its time, and early enough to leave some of it.
+        let after = |dice: &mut Dice, from: u64| dice.log(from.min(lasts / 2), lasts / 2) / MS * MS;
+        let power_off = |dice: &mut Dice| {
+            let lose = *dice.pick(&[Lose::Unsynced, Lose::Mix]);
+            let action = ProcessAction::PowerOff { hosts: hosts.clone(), lose, torn_write: None };
+            returning(action, dice.log(100 * MS, 5 * S))
         };
-        often.then(|| (word, after, returning(action, restart_after)))
+        match self {
+            Self::ReadError if often => {
+                // It starts, and reads, while it cannot.
+                let after = after(dice, 100 * MS);
+                let back = dice.log(100 * MS, lasts - after) / MS * MS;
+                vec![(Self::Kill, after, returning(ProcessAction::Kill(hosts), back))]
+            }
+            Self::ZeroTail if often => {
+                let after = after(dice, 100 * MS);
+                vec![(Self::PowerOff, after, power_off(dice))]
+            }
+            // A name is synced right after it is made: hardly any is in danger, but while syncs are slow.
+            Self::LostRename if often => {
+                let after = after(dice, 500 * MS);
+                let fsync = Some(Slower::Takes(dice.log(300 * MS, 3 * S)));
+                let slow = DiskAction::Slow { host: host.clone(), read: None, write: None, fsync };
+                let (slow, off) = (lasting(slow, after + 100 * MS), power_off(dice));
+                vec![(Self::SlowDisk, 0, slow), (Self::PowerOff, after, off)]
+            }
+            _ => Vec::new(),
+        }
     }
 }
 
