@@ -109,7 +109,12 @@ impl Broker {
             .collect();
         let (committed, leads) = image::start(&env, node, cell.clone(), subscribers);
         leads.ask(quorum.clone());
-        let host = if config.is_controller { Some(parts.controller(&common, quorum.clone())?) } else { None };
+        let host = if config.is_controller {
+            let incarnation = broker.as_ref().map(|(lifecycle, _)| lifecycle.incarnation());
+            Some(parts.controller(&common, quorum.clone(), incarnation)?)
+        } else {
+            None
+        };
         if let Some((lifecycle, shards)) = &broker {
             parts.serve_clients(&common, cell, lifecycle.clone(), shards.clone())?;
         }
@@ -294,8 +299,14 @@ impl Parts<'_> {
         (lifecycle, shards)
     }
 
-    fn controller(&mut self, common: &Common, quorum: quorum::Handle) -> Result<quorum::HostCallback, StartError> {
-        let (controller, host) = controller::start(self.env, self.config, common.cluster_id);
+    /// `incarnation` is that of the broker in this process.
+    fn controller(
+        &mut self,
+        common: &Common,
+        quorum: quorum::Handle,
+        incarnation: Option<Uuid>,
+    ) -> Result<quorum::HostCallback, StartError> {
+        let (controller, host) = controller::start(self.env, self.config, common.cluster_id, incarnation);
         controller.attach(quorum.clone());
         let listener = self.config.controller_listener().ok_or(StartError::NoListener { role: "controller" })?;
         let rpc = controller::rpc::Rpc {

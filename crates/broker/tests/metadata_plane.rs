@@ -90,7 +90,7 @@ async fn start(env: Env, id: i32) -> Node {
     let opened = quorum::open(&env, &config, &dir, &properties).await.expect("a readable log");
     let quorum = opened.handle();
     let image = ImageCell::held_back();
-    let (controller, host) = controller::start(&env, &config, config.cluster_id);
+    let (controller, host) = controller::start(&env, &config, config.cluster_id, None);
     let lifecycle: Arc<Mutex<Option<lifecycle::Handle>>> = Arc::default();
     let subscriber = {
         let lifecycle = Arc::clone(&lifecycle);

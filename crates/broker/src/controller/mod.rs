@@ -63,12 +63,15 @@ pub fn machine_config(config: &Config, cluster_id: Uuid) -> machine::Config {
 }
 
 /// Starts the controller's task. The callback is for the quorum, whose handle must then be [attached](Handle::attach).
-pub fn start(env: &Env, config: &Config, cluster_id: Uuid) -> (Handle, HostCallback) {
+pub fn start(env: &Env, config: &Config, cluster_id: Uuid, incarnation: Option<Uuid>) -> (Handle, HostCallback) {
     // Unbounded: the quorum may not wait, and each connection bounds its own requests.
     let (post, inbox) = inbox(usize::MAX);
+    let mut machine = machine_config(config, cluster_id);
+    // The broker of this process, if there is one and no other controller.
+    machine.lone_broker = incarnation.filter(|_| config.voters.len() == 1).map(|own| (config.node_id, own));
     let driver = Driver {
         env: env.clone(),
-        machine: Controller::new(machine_config(config, cluster_id), env.rng("controller")),
+        machine: Controller::new(machine, env.rng("controller")),
         quorum: None,
         askers: BTreeMap::new(),
         next_id: 0,

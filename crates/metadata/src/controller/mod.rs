@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use protocol::messages::abort_transaction_record::AbortTransactionRecord;
 use protocol::messages::no_op_record::NoOpRecord;
-use protocol::{ErrorCode, LeaderEpoch, MetadataRecord as Record, Monotonic, NodeId, Now, Offset, Str};
+use protocol::{ErrorCode, LeaderEpoch, MetadataRecord as Record, Monotonic, NodeId, Now, Offset, Str, Uuid};
 use rand_chacha::ChaCha8Rng;
 
 use cluster::Session;
@@ -73,6 +73,9 @@ pub struct Config {
     pub delete_topic_enable: bool,
     /// Values in this node's file that topics inherit, by the broker's property names.
     pub topic_defaults: BTreeMap<Str, Str>,
+    /// Of a quorum with this node as its only voter: the broker in this very process, and its incarnation. Another one that
+    /// is registered under this id has no session to wait for: its process is dead, since this one has its directory.
+    pub lone_broker: Option<(NodeId, Uuid)>,
     /// The records that open an empty log; see [`bootstrap::records`].
     pub bootstrap: Vec<Record>,
 }
@@ -90,6 +93,7 @@ impl Default for Config {
             default_replication_factor: 1,
             delete_topic_enable: true,
             topic_defaults: BTreeMap::new(),
+            lone_broker: None,
             bootstrap: bootstrap::records(),
         }
     }
@@ -277,7 +281,10 @@ impl Controller {
         let later = |interval: Option<Duration>| interval.map_or(Monotonic::NEVER, |interval| now.mono + interval);
         // Control records up to `start` carry nothing for this state, but they are committed.
         self.state.commit(start.plus(-1));
-        let unfenced = self.state.brokers.iter().filter(|(_, broker)| !broker.fenced);
+        let dead =
+            |id: NodeId, incarnation| self.config.lone_broker.is_some_and(|own| own.0 == id && own.1 != incarnation);
+        let brokers = self.state.brokers.iter();
+        let unfenced = brokers.filter(|(id, broker)| !broker.fenced && !dead(**id, broker.incarnation));
         self.active = Some(Active {
             epoch,
             next_offset: start,

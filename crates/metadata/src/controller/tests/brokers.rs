@@ -94,6 +94,25 @@ fn a_silent_broker_is_fenced_at_the_exact_deadline_and_its_partitions_get_anothe
 }
 
 #[test]
+fn a_lone_controller_does_not_wait_for_the_session_of_its_own_former_process() {
+    let own = |incarnation| Some((NodeId(1), Uuid::from_halves(1, incarnation)));
+    let mut cluster = Cluster::with(Config { lone_broker: own(1), ..config() });
+    cluster.try_register(1, 1).expect("registered");
+    assert!(!cluster.beat(1).is_fenced);
+    // Elected again in the same process: its broker is alive.
+    cluster.lose(0);
+    cluster.elect();
+    assert_eq!(cluster.try_register(1, 2), Err(ErrorCode::DuplicateBrokerRegistration));
+    assert!(!cluster.beat(1).is_fenced);
+    // The process was killed, and is here again.
+    cluster.lose(0);
+    cluster.controller.config.lone_broker = own(2);
+    cluster.elect();
+    cluster.try_register(1, 2).expect("nobody to wait for");
+    assert!(!cluster.beat(1).is_fenced);
+}
+
+#[test]
 fn of_two_brokers_that_die_together_neither_is_elected_for_the_other() {
     let mut cluster = Cluster::new(3);
     let orders = cluster.topic_on("orders", &[1, 2, 3]);
