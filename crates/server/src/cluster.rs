@@ -213,17 +213,20 @@ impl Cluster {
                 Event::Ready => {
                     self.ready += 1;
                     if self.ready == self.processes.len() {
-                        say(&format!(
-                            "{}, data in {}\nconnect with bootstrap.servers={}",
-                            self.plan.introduction,
-                            self.plan.data.display(),
-                            self.plan.bootstrap
-                        ));
+                        self.introduce();
                     }
                 }
                 Event::Ended(index, how) => self.ended(index, how),
             }
         }
+    }
+
+    fn introduce(&self) {
+        let Plan { introduction, data, bootstrap, .. } = &self.plan;
+        let pid = |(index, process): (usize, &Option<u32>)| process.map(|pid| format!("b{} {pid}", index + 1));
+        let pids: Vec<String> = self.processes.iter().enumerate().filter_map(pid).collect();
+        say(&format!("{introduction}, data in {}, processes {}", data.display(), pids.join(", ")));
+        say(&format!("connect with bootstrap.servers={bootstrap}"));
     }
 
     fn ended(&mut self, index: usize, how: std::io::Result<ExitStatus>) {
