@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use broker::{Config, ConfigError};
 use metadata::broker_configs::{broker_config, broker_configs};
-use metadata::configs::topic_config;
+use metadata::configs::{inherited_from_file, topic_config};
 use runtime::{Address, os};
 
 use crate::Arguments;
@@ -103,7 +103,7 @@ pub fn settle(file: Option<Source>, command_line: &str) -> Read {
     }
     sources.push(Source { path: "the command line".to_owned(), text: command_line.to_owned() });
 
-    let mut settling = Settling { given, problems };
+    let mut settling = Settling { given, told: Vec::new(), problems };
     let settings = settling.settle();
     let settings = settings.filter(|_| !settling.problems.has_errors());
     Read { sources, problems: settling.problems, settings }
@@ -134,6 +134,8 @@ fn typed(text: &str, source: usize, problems: &mut Problems) -> Vec<Property> {
 
 struct Settling {
     given: BTreeMap<String, Property>,
+    /// What Kafka knows and nobody acts on: DescribeConfigs tells it.
+    told: Vec<(String, String)>,
     problems: Problems,
 }
 
@@ -167,6 +169,8 @@ impl Settling {
                 return None;
             }
         };
+        config.given.extend(std::mem::take(&mut self.told));
+        config.topic_defaults = inherited_from_file(|name| config.given.get(name).map(String::as_str));
         self.listeners(&mut config);
         self.voters(&config);
         Some(Settings { config })
@@ -197,6 +201,7 @@ impl Settling {
         if !acted {
             let title = format!("property `{name}` is Kafka's, and this version does not act on it");
             self.problems.warning(Some(property.name_at.clone()), title);
+            self.told.push((name.to_owned(), property.value.clone()));
         }
         acted
     }

@@ -95,6 +95,14 @@ log.dirs=/tmp/kraft-combined-logs
 }
 
 #[test]
+fn what_nobody_acts_on_is_told_all_the_same() {
+    let config = good(None, "num.io.threads=8\nlog.retention.hours=1");
+    assert_eq!(config.given.get("num.io.threads").map(String::as_str), Some("8"));
+    let retention = config.topic_defaults.iter().find(|(name, _)| &***name == "log.retention.ms");
+    assert_eq!(retention.map(|(_, value)| &**value), Some("3600000"));
+}
+
+#[test]
 fn a_property_has_kafkas_second_name_too_and_the_first_counts_more() {
     assert_eq!(good(None, "log.dir=a\nbroker.id=7").log_dir, "a");
     assert_eq!(good(None, "log.dir=a\nbroker.id=7").node_id.0, 7);
