@@ -346,6 +346,27 @@ fn a_value_counts_where_it_stands_nearest() {
 }
 
 #[test]
+fn a_changed_segment_size_counts_at_once() {
+    run(9, |cluster| async move {
+        let id = cluster.create(&[1, 2, 3]).await;
+        let segments = || {
+            let files = cluster.world.files(cluster.hosts[0], "data");
+            files.keys().filter(|path| path.starts_with("orders-0/") && path.ends_with(".log")).count()
+        };
+        for _ in 0..3 {
+            assert_eq!(cluster.produce(1, id, 0, 600_000).await.error_code, 0);
+        }
+        assert_eq!(segments(), 1);
+        assert_eq!(cluster.configure(1, 2, TOPIC, "segment.bytes", Some("1048576")).await, ErrorCode::None);
+        cluster.until(async || cluster.described(1, 2, TOPIC, "segment.bytes").await.config_source == 1).await;
+        for _ in 0..2 {
+            assert_eq!(cluster.produce(1, id, 0, 600_000).await.error_code, 0);
+        }
+        assert_eq!(segments(), 3);
+    });
+}
+
+#[test]
 fn deleted_records_are_gone_from_every_replica() {
     run(5, |cluster| async move {
         let id = cluster.create(&[2, 3, 1]).await;

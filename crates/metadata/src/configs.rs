@@ -287,9 +287,8 @@ pub enum ConfigProblem {
     },
 }
 
-/// Judges the configuration of a topic: every key and value, and then the whole that would count with `inherited`
-/// (values by broker name).
-pub fn check(set: &[(Str, Option<Str>)], inherited: &BTreeMap<Str, Str>) -> Result<Configs, ConfigProblem> {
+/// Judges the configuration of a topic: every key and value, and then the whole that would count.
+pub fn check(set: &[(Str, Option<Str>)], inherited: Inherited<'_>) -> Result<Configs, ConfigProblem> {
     let mut configs = Configs::new();
     for (name, value) in set {
         let value = value.as_ref().ok_or_else(|| ConfigProblem::Null(name.clone()))?;
@@ -366,20 +365,36 @@ fn check_value(config: &TopicConfig, value: &str) -> Result<(), String> {
 pub enum Source {
     /// Set for the topic.
     Topic = 1,
-    /// In the node's file, or in the cluster's dynamic default.
-    Broker = 4,
+    /// Set for all brokers.
+    Cluster = 3,
+    /// In the node's file.
+    File = 4,
     /// In the table.
     Default = 5,
 }
 
-/// The value that counts for a topic with `own` values, and where it comes from. `inherited` has values by broker name.
-pub fn effective<'a>(key: &str, own: &'a Configs, inherited: &'a BTreeMap<Str, Str>) -> Option<(&'a str, Source)> {
+/// What topics inherit, by broker name.
+#[derive(Clone, Copy, Debug)]
+pub struct Inherited<'a> {
+    /// What is set for all brokers.
+    pub cluster: Option<&'a Configs>,
+    /// What stands in the node's file.
+    pub file: &'a BTreeMap<Str, Str>,
+}
+
+/// The value that counts for a topic with `own` values, and where it comes from.
+pub fn effective<'a>(key: &str, own: &'a Configs, inherited: Inherited<'a>) -> Option<(&'a str, Source)> {
     if let Some(value) = own.get(key) {
         return Some((value, Source::Topic));
     }
     let config = topic_config(key)?;
-    if let Some(value) = config.broker_name.and_then(|name| inherited.get(name)) {
-        return Some((value, Source::Broker));
+    if let Some(name) = config.broker_name {
+        if let Some(value) = inherited.cluster.and_then(|cluster| cluster.get(name)) {
+            return Some((value, Source::Cluster));
+        }
+        if let Some(value) = inherited.file.get(name) {
+            return Some((value, Source::File));
+        }
     }
     config.default.map(|value| (value, Source::Default))
 }
@@ -389,7 +404,8 @@ mod tests {
     use super::*;
 
     fn judge(name: &str, value: &str) -> Result<Configs, ConfigProblem> {
-        check(&[(Str::from(name), Some(Str::from(value)))], &BTreeMap::new())
+        let inherited = Inherited { cluster: None, file: &BTreeMap::new() };
+        check(&[(Str::from(name), Some(Str::from(value)))], inherited)
     }
 
     #[test]
@@ -455,9 +471,12 @@ mod tests {
 
     #[test]
     fn the_effective_whole_is_judged_not_only_what_was_set() {
-        let inherited = BTreeMap::from([(Str::from("log.cleaner.min.compaction.lag.ms"), Str::from("500"))]);
+        let lag = BTreeMap::from([(Str::from("log.cleaner.min.compaction.lag.ms"), Str::from("500"))]);
         let set = [(Str::from("max.compaction.lag.ms"), Some(Str::from("100")))];
-        assert!(matches!(check(&set, &inherited), Err(ConfigProblem::Conflict { .. })));
-        assert!(check(&set, &BTreeMap::new()).is_ok());
+        let nothing = BTreeMap::new();
+        for inherited in [Inherited { cluster: None, file: &lag }, Inherited { cluster: Some(&lag), file: &nothing }] {
+            assert!(matches!(check(&set, inherited), Err(ConfigProblem::Conflict { .. })));
+        }
+        assert!(check(&set, Inherited { cluster: None, file: &nothing }).is_ok());
     }
 }

@@ -247,6 +247,11 @@ impl Log {
         }
     }
 
+    /// Another configuration counts from now on; how much is kept in memory stays.
+    pub fn configure(&mut self, config: LogConfig) {
+        self.config = config;
+    }
+
     /// The recovery point for a checkpoint that is about to be written. Follow a successful write with
     /// [`Log::recovery_point_checkpointed`]; without it the log stays careful, and slower, after a cut below.
     pub fn recovery_point_to_checkpoint(&mut self) -> Offset {

@@ -69,7 +69,9 @@ impl Shard {
         for slot in self.slots.values_mut() {
             if let Slot::Open(hosted, _) = slot {
                 let topic = hosted.name.topic.clone();
-                hosted.segment_bytes = rules::log_config(image, &self.ctx.config, &topic).segment_bytes;
+                let log = rules::log_config(image, &self.ctx.config, &topic);
+                hosted.segment_bytes = log.segment_bytes;
+                hosted.log.configure(log);
                 let config = rules::partition_config(image, &self.ctx.config, &topic);
                 hosted.run(&mut self.ctx, Event::Configured(config));
             }

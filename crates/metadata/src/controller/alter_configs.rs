@@ -171,7 +171,7 @@ impl Work<'_> {
         }
         topic_name_problem(&resource.name).map_err(|why| (ErrorCode::InvalidTopicException, why))?;
         let set: Vec<_> = whole.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect();
-        configs::check(&set, &self.state.inherited(&self.config.topic_defaults))
+        configs::check(&set, self.state.inherited(&self.config.topic_defaults))
             .map_err(|problem| (ErrorCode::InvalidConfig, problem.to_string()))?;
         if !self.state.ids.contains_key(&resource.name) {
             let why = format!("no topic has the name '{}'", resource.name);

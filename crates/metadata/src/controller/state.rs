@@ -7,6 +7,7 @@ use protocol::{MetadataRecord as Record, NodeId, Offset, Str, TopicIdPartition, 
 use timeline::{TimelineMap, TimelineValue};
 
 use crate::broker::{BrokerRegistration, ControllerRegistration};
+use crate::configs::Inherited;
 use crate::digest::Digest;
 use crate::image::{ConfigResource, Configs, ResourceKind};
 use crate::partition::PartitionRegistration;
@@ -232,13 +233,9 @@ impl State {
         self.brokers.get(&id).is_some_and(|broker| broker.is_active())
     }
 
-    /// What all topics inherit: the cluster's dynamic values over those of this node's file, both by broker name.
-    pub(super) fn inherited(&self, file: &BTreeMap<Str, Str>) -> BTreeMap<Str, Str> {
-        let mut inherited = file.clone();
-        if let Some(cluster) = self.configs.get(&ConfigResource::cluster()) {
-            inherited.extend(cluster.iter().map(|(name, value)| (name.clone(), value.clone())));
-        }
-        inherited
+    /// What all topics inherit, with what stands in this node's file.
+    pub(super) fn inherited<'a>(&'a self, file: &'a BTreeMap<Str, Str>) -> Inherited<'a> {
+        Inherited { cluster: self.configs.get(&ConfigResource::cluster()).map(AsRef::as_ref), file }
     }
 
     /// What it holds.

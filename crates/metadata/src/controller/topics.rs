@@ -13,7 +13,7 @@ use rand::Rng;
 use super::placement::{self, Usable};
 use super::request::topic_refused;
 use super::{BATCH_RECORDS_MAX, Work};
-use crate::configs::{self, TOPIC_CONFIGS};
+use crate::configs::{self, Inherited, TOPIC_CONFIGS};
 use crate::image::{Configs, ResourceKind};
 use crate::partition::ids;
 
@@ -91,8 +91,8 @@ impl Work<'_> {
         self.check_name(&topic.name)?;
         let set: Vec<_> = topic.configs.iter().map(|config| (config.name.clone(), config.value.clone())).collect();
         let inherited = self.state.inherited(&self.config.topic_defaults);
-        let own =
-            configs::check(&set, &inherited).map_err(|problem| (ErrorCode::InvalidConfig, problem.to_string()))?;
+        let own = configs::check(&set, inherited).map_err(|problem| (ErrorCode::InvalidConfig, problem.to_string()))?;
+        let described = described(&own, inherited);
         let assignment = if topic.assignments.is_empty() { self.place(topic)? } else { self.check_assignment(topic)? };
 
         let topic_id = self.new_topic_id();
@@ -114,7 +114,7 @@ impl Work<'_> {
             error_message: None,
             num_partitions: assignment.len() as i32,
             replication_factor: assignment.first().map_or(0, |replicas| replicas.len() as i16),
-            configs: Some(described(&own, &inherited)),
+            configs: Some(described),
             ..Default::default()
         })
     }
@@ -262,7 +262,7 @@ impl Work<'_> {
 }
 
 /// The configuration as an answer shows it: all public keys and those that were set, by name.
-fn described(own: &Configs, inherited: &BTreeMap<Str, Str>) -> Vec<CreatableTopicConfigs> {
+fn described(own: &Configs, inherited: Inherited<'_>) -> Vec<CreatableTopicConfigs> {
     let shown = TOPIC_CONFIGS.iter().filter(|config| !config.is_internal() || own.contains_key(config.name));
     shown
         .map(|config| {
