@@ -13,12 +13,18 @@ use super::scatter::{Scattered, ShardGone};
 use super::{Serving, read};
 use crate::shard::{ListOffset, ShardMessage};
 
+/// `ReplicaId` of consumers.
+const CONSUMER: i32 = -1;
+/// `ReplicaId` of whoever looks for a fault: any replica answers, up to its log's end.
+const DEBUGGING: i32 = -2;
+
 /// Starts a ListOffsets request.
 pub fn call(serving: &Serving, context: &RequestContext, frame: &RequestFrame) -> Answer {
     let version = context.api_version;
     let Some(request) = read::<ListOffsetsRequest>(context, frame) else { return Answer::CLOSE };
     let image = serving.image.load();
-    let limit = if request.replica_id >= 0 { ReadLimit::LogEnd } else { ReadLimit::HighWatermark };
+    let limit = if request.replica_id == CONSUMER { ReadLimit::HighWatermark } else { ReadLimit::LogEnd };
+    let leader_only = request.replica_id != DEBUGGING;
     let mut parts: Vec<Part> = Vec::new();
     let mut places = BTreeMap::new();
     let mut sorted: Vec<Vec<ListOffset>> = (0..serving.shards.count()).map(|_| Vec::new()).collect();
@@ -41,6 +47,7 @@ pub fn call(serving: &Serving, context: &RequestContext, frame: &RequestFrame) -
                         partition: named.id,
                         current_leader_epoch: LeaderEpoch(asked.current_leader_epoch),
                         limit,
+                        leader_only,
                         what,
                     });
                 }

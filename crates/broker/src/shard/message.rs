@@ -152,6 +152,8 @@ pub struct ListOffset {
     pub current_leader_epoch: LeaderEpoch,
     /// The end that the asker sees.
     pub limit: ReadLimit,
+    /// Whether only a leader may answer.
+    pub leader_only: bool,
     /// What is asked for.
     pub what: replication::ListOffsets,
 }

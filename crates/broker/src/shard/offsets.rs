@@ -85,7 +85,8 @@ fn first_at_least(batch: &Batch, time: Timestamp) -> Result<Option<OffsetAnswer>
 
 impl Hosted {
     pub(super) fn list_offset(&mut self, ask: &ListOffset, reply: &Post<OffsetReply>) {
-        let plan = match self.machine.plan_list_offsets(ask.current_leader_epoch, ask.limit, ask.what) {
+        let plan = match self.machine.plan_list_offsets(ask.current_leader_epoch, ask.limit, ask.leader_only, ask.what)
+        {
             Ok(plan) => plan,
             Err(error) => return reply.post((ask.part, Err(error))),
         };

@@ -181,7 +181,8 @@ impl Partition {
         })
     }
 
-    /// How to answer a ListOffsets. `limit` is the end that the asker sees; `is_consumer` unless it is a replica.
+    /// How to answer a ListOffsets. `limit` is the end that the asker sees; `leader_only` unless any replica will do
+    /// (replica id -2, for debugging).
     ///
     /// # Errors
     /// FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH, NOT_LEADER_OR_FOLLOWER, OFFSET_NOT_AVAILABLE.
@@ -189,19 +190,21 @@ impl Partition {
         &self,
         current_leader_epoch: LeaderEpoch,
         limit: ReadLimit,
+        leader_only: bool,
         what: ListOffsets,
     ) -> Result<ListOffsetsPlan, ErrorCode> {
         let replica = &self.replica;
         self.check_epoch(current_leader_epoch)?;
-        let RoleState::Leader(leader) = &self.role else { return Err(ErrorCode::NotLeaderOrFollower) };
-        if !leader.is_serving() {
-            return Err(ErrorCode::NotLeaderOrFollower);
-        }
+        let epoch_start = match &self.role {
+            RoleState::Leader(leader) if leader.is_serving() => leader.epoch_start(),
+            RoleState::Follower(_) if !leader_only => Offset::NONE,
+            _ => return Err(ErrorCode::NotLeaderOrFollower),
+        };
         let (end, is_consumer) = match limit {
             ReadLimit::LogEnd => (replica.log_end_offset, false),
             ReadLimit::HighWatermark => (replica.high_watermark, true),
         };
-        let uncertain = is_consumer && leader.epoch_start() > replica.high_watermark;
+        let uncertain = is_consumer && epoch_start > replica.high_watermark;
         let end_answer = |offset, leader_epoch| {
             ListOffsetsPlan::Answer(OffsetAnswer { offset, timestamp: Timestamp::NONE, leader_epoch })
         };

@@ -369,7 +369,8 @@ fn a_failed_append_leaves_those_before_it_to_complete() {
 #[test]
 fn latest_is_not_told_before_the_high_watermark_has_reached_the_epoch() {
     let mut story = Story::new(1, 1, 5, 2);
-    let ask = |story: &Story, what| story.partition.plan_list_offsets(LeaderEpoch(1), ReadLimit::HighWatermark, what);
+    let ask =
+        |story: &Story, what| story.partition.plan_list_offsets(LeaderEpoch(1), ReadLimit::HighWatermark, true, what);
     assert_eq!(ask(&story, ListOffsets::Latest), Err(ErrorCode::OffsetNotAvailable));
     let plan = ask(&story, ListOffsets::AtTimestamp(Timestamp(0))).unwrap();
     let found = |offset| OffsetAnswer { offset, timestamp: Timestamp(1), leader_epoch: LeaderEpoch(0) };

@@ -1,4 +1,4 @@
-//! Claims about deleted records, and about who a consumer is sent to.
+//! Claims about deleted records, about who a consumer is sent to, and what a follower tells whoever looks for a fault.
 
 use super::*;
 
@@ -95,4 +95,15 @@ fn a_consumer_is_sent_to_the_furthest_replica_in_sync_that_has_its_offset() {
         None,
         "a follower sends nobody away"
     );
+}
+
+#[test]
+fn a_follower_tells_its_ends_to_whoever_looks_for_a_fault_and_to_nobody_else() {
+    let follower = Story::new(2, 1, 4, 3);
+    let ask = |leader_only| {
+        follower.partition.plan_list_offsets(LeaderEpoch(1), ReadLimit::LogEnd, leader_only, ListOffsets::Latest)
+    };
+    assert_eq!(ask(true), Err(ErrorCode::NotLeaderOrFollower));
+    let end = OffsetAnswer { offset: Offset(4), timestamp: Timestamp::NONE, leader_epoch: LeaderEpoch(1) };
+    assert_eq!(ask(false), Ok(ListOffsetsPlan::Answer(end)));
 }
