@@ -4,6 +4,7 @@
 //! then on the twin is, with its own disk, until the original, started again, does the same in turn. What the other one says
 //! is nobody's word: it goes into the trace and to no checker.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use protocol::NodeId;
@@ -13,7 +14,11 @@ use crate::checker::HostDisk;
 
 /// Twins and their originals.
 #[derive(Default)]
-pub struct Twins(Vec<Pair>);
+pub struct Twins {
+    pairs: Vec<Pair>,
+    /// The disks of processes without a twin, as they found them, until they have registered: one may get a twin before.
+    starting: BTreeMap<String, HostDisk>,
+}
 
 struct Pair {
     /// The original's host and the twin's.
@@ -41,13 +46,14 @@ pub enum Voice {
 impl Twins {
     /// A host has a twin now.
     pub fn add(&mut self, twin: u32, original: &str, twin_name: String, node: NodeId) {
-        if !self.0.iter().any(|pair| pair.twin == twin) {
-            self.0.push(Pair { hosts: [original.to_owned(), twin_name], twin, node, is_node: 0, found: [None, None] });
+        if !self.pairs.iter().any(|pair| pair.twin == twin) {
+            let found = [self.starting.remove(original), None];
+            self.pairs.push(Pair { hosts: [original.to_owned(), twin_name], twin, node, is_node: 0, found });
         }
     }
 
     fn pair(&mut self, host: &str) -> Option<(&mut Pair, usize)> {
-        self.0.iter_mut().find_map(|pair| {
+        self.pairs.iter_mut().find_map(|pair| {
             let which = pair.hosts.iter().position(|name| name == host)?;
             Some((pair, which))
         })
@@ -55,13 +61,18 @@ impl Twins {
 
     /// Whether the host is one of two under an id.
     pub fn has(&self, host: &str) -> bool {
-        self.0.iter().any(|pair| pair.hosts.iter().any(|name| name == host))
+        self.pairs.iter().any(|pair| pair.hosts.iter().any(|name| name == host))
     }
 
     /// Who says this.
     pub fn voice(&mut self, host: &Arc<str>, node: NodeId, what: &Observation) -> Voice {
-        let Some((pair, which)) = self.pair(host) else { return Voice::Node(node) };
         let registered = matches!(what, Observation::LogOpened { .. } | Observation::BrokerRunning { .. });
+        let Some((pair, which)) = self.pair(host) else {
+            if registered {
+                self.starting.remove(&**host);
+            }
+            return Voice::Node(node);
+        };
         let found = pair.found[which].take_if(|_| registered);
         match found {
             _ if which == pair.is_node => Voice::Node(pair.node),
@@ -75,7 +86,10 @@ impl Twins {
 
     /// A process is about to start on this disk; whether it is the node's.
     pub fn starts(&mut self, disk: &HostDisk) -> bool {
-        let Some((pair, which)) = self.pair(&disk.host) else { return true };
+        let Some((pair, which)) = self.pair(&disk.host) else {
+            self.starting.insert(disk.host.to_string(), disk.clone());
+            return true;
+        };
         pair.found[which] = Some(HostDisk { node: pair.node, ..disk.clone() });
         which == pair.is_node
     }
@@ -129,5 +143,20 @@ mod tests {
         assert_eq!(says(&mut twins, "b3", &SERVES), "takes over");
         assert_eq!(says(&mut twins, "b3", &SERVES), "node");
         assert_eq!(says(&mut twins, "b3-twin", &SERVES), "other", "it has not started since");
+        // Also if it had no twin when it started.
+        let mut twins = Twins::default();
+        assert!(twins.starts(&disk("b3")));
+        twins.add(9, "b3", "b3-twin".to_owned(), NodeId(3));
+        twins.starts(&disk("b3-twin"));
+        assert_eq!(says(&mut twins, "b3-twin", &SERVES), "takes over");
+        assert_eq!(says(&mut twins, "b3", &SERVES), "takes over");
+        // But not if it had registered before: then it must know better.
+        let mut twins = Twins::default();
+        twins.starts(&disk("b3"));
+        twins.voice(&"b3".into(), NodeId(3), &SERVES);
+        twins.add(9, "b3", "b3-twin".to_owned(), NodeId(3));
+        twins.starts(&disk("b3-twin"));
+        assert_eq!(says(&mut twins, "b3-twin", &SERVES), "takes over");
+        assert_eq!(says(&mut twins, "b3", &SERVES), "other");
     }
 }

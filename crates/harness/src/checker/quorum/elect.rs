@@ -7,7 +7,7 @@ use runtime::Observation;
 use runtime::observation::QuorumRole;
 
 use crate::checker::tally::Tally;
-use crate::checker::{Checker, Judgement, RunEnd, Violation};
+use crate::checker::{Checker, HostDisk, Judgement, RunEnd, Violation};
 use crate::event::{Stamped, StoryLine};
 
 /// Judges elections of the quorum.
@@ -61,6 +61,11 @@ impl OneLeader {
         }
     }
 
+    fn forgets(&mut self, node: NodeId) {
+        self.nodes.remove(&node);
+        self.votes.retain(|(voter, _), _| *voter != node);
+    }
+
     fn leads(&mut self, event: &Stamped, epoch: LeaderEpoch) {
         let line = StoryLine::of(event);
         let (leader, first) = self.leaders.entry(epoch).or_insert_with(|| {
@@ -89,6 +94,14 @@ impl Checker for OneLeader {
         "epochs with a leader"
     }
 
+    /// A disk that lied, or whose sectors rot, may have lost the vote: no voter can remember what its disk does not, and the
+    /// budget sees to it that a majority does. What comes of it is two leaders all the same.
+    fn before_start(&mut self, disk: &HostDisk) {
+        if disk.damage.iter().any(|damage| damage.path.ends_with("/quorum-state")) {
+            self.forgets(disk.node);
+        }
+    }
+
     fn observe(&mut self, event: &Stamped) {
         match event.what {
             Observation::QuorumState { role, epoch, leader, voted } => {
@@ -103,10 +116,7 @@ impl Checker for OneLeader {
                 self.vote(event, epoch, voted, leader == event.node);
             }
             // It remembers nothing. What comes of a voter that votes twice is two leaders.
-            Observation::DiskReplaced => {
-                self.nodes.remove(&event.node);
-                self.votes.retain(|(voter, _), _| *voter != event.node);
-            }
+            Observation::DiskReplaced => self.forgets(event.node),
             _ => {}
         }
     }

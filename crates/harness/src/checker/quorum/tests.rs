@@ -106,6 +106,22 @@ fn a_vote_that_changes_and_one_that_is_forgotten_are_found() {
 }
 
 #[test]
+fn a_vote_that_its_disk_lost_may_be_forgotten_and_no_other() {
+    let story = |path: &str| {
+        let mut told = Told::new();
+        told.state(3, QuorumRole::Unattached, 3, -1, 1);
+        let damage = vec![world::Damage { path: path.to_owned(), from: 0, to: u64::MAX, word: "fsync_lie" }];
+        let disk = HostDisk { host: Arc::from("c3"), node: NodeId(3), files: Default::default(), damage };
+        told.checkers.iter_mut().for_each(|checker| checker.before_start(&disk));
+        told.state(3, QuorumRole::Unattached, 2, -1, -1);
+        told.verdicts()
+    };
+    assert_eq!(story("d/__cluster_metadata-0/quorum-state"), []);
+    let back = ("C-RAFT-ELECT", "a node's quorum epoch went back".to_owned());
+    assert_eq!(story("d/orders-0/00000000000000000000.log"), [back]);
+}
+
+#[test]
 fn a_winners_own_vote_may_go() {
     let mut told = Told::new();
     told.state(1, QuorumRole::Candidate, 3, -1, 1).state(1, QuorumRole::Leader, 3, 1, -1);
