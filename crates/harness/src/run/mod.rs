@@ -13,6 +13,7 @@ mod echo;
 mod ending;
 mod ends;
 mod fresh;
+mod gauges;
 mod load;
 mod objective;
 mod record;
@@ -271,7 +272,7 @@ async fn live(
         end,
         trace_hash: world.trace_hash().to_string(),
         events: world.counters().events,
-        gauges: watch.gauges.clone(),
+        gauges: watch.gauges.over_time().to_vec(),
         elections: watch.elections.clone(),
         candidacies: watch.candidacies.clone(),
         milestones: std::mem::take(&mut watch.milestones),

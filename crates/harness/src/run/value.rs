@@ -5,7 +5,7 @@
 //!   8..    bytes of a generator seeded by the id: a cut, shifted or mixed value does not read back
 //! ```
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::history::Value;
 
@@ -14,34 +14,34 @@ pub const SIZE_MIN: usize = 16;
 
 /// The value of send `id` with `size` bytes.
 pub fn make(id: u64, size: usize) -> Bytes {
-    let mut out = BytesMut::with_capacity(size.max(SIZE_MIN));
-    out.put_u64(id);
+    let mut out = vec![0; size.max(SIZE_MIN)];
+    let (words, tail) = out.as_chunks_mut::<8>();
+    let (head, words) = words.split_first_mut().expect("no value is smaller");
+    *head = id.to_be_bytes();
     let mut state = id;
-    while out.len() < size.max(SIZE_MIN) {
-        let word = next(&mut state).to_be_bytes();
-        let room = size.max(SIZE_MIN) - out.len();
-        out.put_slice(&word[..room.min(8)]);
+    for word in words {
+        *word = next(&mut state).to_be_bytes();
     }
-    out.freeze()
+    let last = next(&mut state).to_be_bytes();
+    tail.copy_from_slice(&last[..tail.len()]);
+    Bytes::from(out)
 }
 
 /// Which send wrote these bytes; `size_of` says how large the value of a send was.
 pub fn read(bytes: &[u8], size_of: impl FnOnce(u64) -> Option<usize>) -> Value {
-    let Some((head, mut rest)) = bytes.split_first_chunk::<8>() else { return Value::Foreign };
+    // Word by word: this is done several times with every record.
+    let (words, tail) = bytes.as_chunks::<8>();
+    let Some((head, words)) = words.split_first() else { return Value::Foreign };
     let id = u64::from_be_bytes(*head);
     if size_of(id).map(|size| size.max(SIZE_MIN)) != Some(bytes.len()) {
         return Value::Foreign;
     }
     let mut state = id;
-    while !rest.is_empty() {
-        let word = next(&mut state).to_be_bytes();
-        let (here, more) = rest.split_at(rest.len().min(8));
-        if *here != word[..here.len()] {
-            return Value::Foreign;
-        }
-        rest = more;
+    if words.iter().any(|word| u64::from_be_bytes(*word) != next(&mut state)) {
+        return Value::Foreign;
     }
-    Value::Of(id)
+    let last = next(&mut state).to_be_bytes();
+    if *tail == last[..tail.len()] { Value::Of(id) } else { Value::Foreign }
 }
 
 /// SplitMix64.

@@ -12,12 +12,12 @@ use runtime::{Observation, cause::Cause};
 
 use crate::checker::{Checker, HostDisk, Loss, Setup};
 use crate::event::{Stamped, is_milestone};
-use crate::measure::Gauge;
 use crate::report::Crash;
 use crate::scenario::{Reach, ReachKind};
 
 use super::budget::Budget;
 use super::cluster::twin_of;
+use super::gauges::Gauges;
 use super::twins::{Twins, Voice};
 
 /// A partition as the controller committed it last.
@@ -99,7 +99,7 @@ pub struct Watch {
     /// Candidacies: (epoch, ns), to tell split votes.
     pub candidacies: Vec<u64>,
     /// The cluster's state over time.
-    pub gauges: Vec<Gauge>,
+    pub gauges: Gauges,
     /// What the scenario wants to reach.
     reach: Vec<(Reach, Reached)>,
     /// From when on reaching counts, ns: what happens while the cluster forms does not.
@@ -147,7 +147,7 @@ impl Watch {
             brokers_told: Offset::NONE,
             elections: Vec::new(),
             candidacies: Vec::new(),
-            gauges: Vec::new(),
+            gauges: Gauges::default(),
             reach: reach.iter().map(|reach| (reach.clone(), Reached::default())).collect(),
             counts_from_ns: u64::MAX,
             probes_before: BTreeMap::new(),
@@ -335,17 +335,15 @@ impl Watch {
                         self.hit(kind, Some(partition), at_ns);
                     }
                 }
-                self.partitions.insert(
-                    partition.clone(),
-                    PartitionState {
-                        leader: *leader,
-                        leader_epoch: *leader_epoch,
-                        partition_epoch: partition_epoch.0,
-                        isr: isr.clone(),
-                        replicas: replicas.clone(),
-                    },
-                );
-                self.gauge(at_ns);
+                let state = PartitionState {
+                    leader: *leader,
+                    leader_epoch: *leader_epoch,
+                    partition_epoch: partition_epoch.0,
+                    isr: isr.clone(),
+                    replicas: replicas.clone(),
+                };
+                self.gauges.change(at_ns, self.partitions.get(partition), &state);
+                self.partitions.insert(partition.clone(), state);
             }
             Observation::BrokerCommitted { broker, fenced, offset, .. } => {
                 // A leader of the quorum that was restarted tells the past again.
@@ -453,19 +451,6 @@ impl Watch {
             None => {
                 self.ends.insert((node, partition.clone()), end);
             }
-        }
-    }
-
-    fn gauge(&mut self, at_ns: u64) {
-        let mut gauge = Gauge { at_ns, isr_min: u32::MAX, ..Gauge::default() };
-        for state in self.partitions.values() {
-            gauge.leaderless += u32::from(state.leader.is_none());
-            gauge.under_replicated += u32::from(state.isr.len() < state.replicas.len());
-            gauge.isr_min = gauge.isr_min.min(u32::try_from(state.isr.len()).unwrap_or(u32::MAX));
-        }
-        match self.gauges.last_mut() {
-            Some(last) if last.at_ns == at_ns => *last = gauge,
-            _ => self.gauges.push(gauge),
         }
     }
 }
