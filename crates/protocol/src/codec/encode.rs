@@ -67,6 +67,11 @@ impl Encoder {
         Self::default()
     }
 
+    /// For a frame, which is short-lived and seldom smaller: with room enough that writing most of them moves nothing.
+    pub fn for_frame() -> Self {
+        Self { buffer: BytesMut::with_capacity(256), ..Self::default() }
+    }
+
     /// Bytes written so far.
     pub fn len(&self) -> usize {
         self.out.len() + self.buffer.len()

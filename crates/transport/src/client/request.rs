@@ -55,7 +55,7 @@ pub struct EncodedRequest {
 impl EncodedRequest {
     /// Encodes a request.
     pub fn new<R: Request>(request: &R, api_version: i16) -> Result<Self, RpcError> {
-        let mut encoder = Encoder::new();
+        let mut encoder = Encoder::for_frame();
         request.encode(&mut encoder, api_version)?;
         Ok(Self { api_key: R::KEY, api_version, body: encoder.finish(), answered: true })
     }

@@ -40,7 +40,7 @@ impl RequestContext {
 
     /// The body of a response in this request's version.
     pub fn encode<M: Message>(&self, response: &M) -> Result<Chunks, EncodeError> {
-        let mut encoder = Encoder::new();
+        let mut encoder = Encoder::for_frame();
         response.encode(&mut encoder, self.api_version)?;
         Ok(encoder.finish())
     }
