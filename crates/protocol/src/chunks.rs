@@ -40,9 +40,18 @@ impl Chunks {
     }
 
     /// Adds all pieces of `other` at the end.
-    pub fn append(&mut self, other: Self) {
+    pub fn append(&mut self, mut other: Self) {
+        if self.list.is_empty() {
+            *self = other;
+            return;
+        }
         self.len += other.len;
-        self.list.extend(other.list);
+        self.list.append(&mut other.list);
+    }
+
+    /// Makes room for so many more pieces.
+    pub fn reserve(&mut self, pieces: usize) {
+        self.list.reserve_exact(pieces);
     }
 
     /// The pieces, in order.

@@ -80,21 +80,30 @@ impl Extents {
         }
     }
 
+    /// The pieces that lie in `from..to`, at least in part.
+    fn within(&self, from: u64, to: u64) -> &[Extent] {
+        let first = self.0.partition_point(|extent| extent.end() <= from);
+        let behind = self.0[first..].partition_point(|extent| extent.at < to);
+        &self.0[first..first + behind]
+    }
+
     /// What lies in `from..to`, shared, holes left out.
     pub fn copy(&self, from: u64, to: u64) -> Self {
-        let first = self.0.partition_point(|extent| extent.end() <= from);
-        let inside = self.0[first..].iter().take_while(|extent| extent.at < to);
+        let inside = self.within(from, to).iter();
         Self(inside.map(|extent| extent.slice(extent.at.max(from), extent.end().min(to))).collect())
     }
 
     /// The bytes `from..to`, holes as zeros.
     pub fn read(&self, from: u64, to: u64) -> Chunks {
+        let inside = self.within(from, to);
         let mut out = Chunks::new();
+        out.reserve(inside.len());
         let mut at = from;
-        for extent in self.copy(from, to).0 {
-            zeros(&mut out, extent.at - at);
-            at = extent.end();
-            out.push(extent.bytes);
+        for extent in inside {
+            let (start, end) = (extent.at.max(from), extent.end().min(to));
+            zeros(&mut out, start - at);
+            out.push(extent.slice(start, end).bytes);
+            at = end;
         }
         zeros(&mut out, to - at);
         out
