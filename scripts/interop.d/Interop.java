@@ -102,7 +102,11 @@ public class Interop {
 
     static void until(Callable<Boolean> good, String otherwise) throws Exception {
         for (int tries = 0; tries < 50; tries++) {
-            if (good.call()) return;
+            try {
+                if (good.call()) return;
+            } catch (ExecutionException notYet) {
+                // A broker may be asked before it has heard of what the controller has done.
+            }
             Thread.sleep(100);
         }
         check(false, otherwise);

@@ -4,11 +4,13 @@ use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
 
-use broker::{Broker, Config, Release, StartError};
+use broker::{Broker, Config, IdentityError, Release, StartError};
 use futures_util::future::{Either, select};
+use protocol::Uuid;
 use rand::Rng as _;
 use runtime::os::{self, DirLock, StopSignals};
 use runtime::{Address, Env};
+use storage::MetaProperties;
 
 use crate::settings::Settings;
 use crate::{Arguments, Program, metrics, say, say_error};
@@ -49,7 +51,7 @@ async fn live(program: &Program, arguments: &Arguments, settings: Settings, env:
         });
     }
     let config = settings.config;
-    if let Err(problem) = whole_cluster(&env, &config) {
+    if let Err(problem) = look_ahead(&env, &config, arguments).await {
         say_error(&problem);
         return ExitCode::FAILURE;
     }
@@ -143,14 +145,40 @@ fn introduction(program: &Program, config: &Config, broker: &Broker) -> String {
     }
 }
 
-/// What a node cannot find out alone: which cluster its new directory is to belong to.
-fn whole_cluster(env: &Env, config: &Config) -> Result<(), String> {
-    let alone = config.is_controller && config.voters.len() == 1;
-    if alone || !config.cluster_id.is_zero() || Path::new(&config.log_dir).join("meta.properties").exists() {
+/// Looks at what would make the start fail, before anything is touched: a node that has opened its directory and then ends
+/// has to recover it the next time.
+async fn look_ahead(env: &Env, config: &Config, arguments: &Arguments) -> Result<(), String> {
+    identity(env, config)?;
+    let metrics = arguments.metrics.iter().map(|(host, port)| Address::new(host.as_str(), *port));
+    for address in config.listeners.iter().map(|listener| listener.address.clone()).chain(metrics) {
+        if let Err(error) = env.listen(address.clone()).await {
+            return Err(explained(&StartError::Listen { address, error }, config));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the directory is this node's; and if it is new, whether the cluster that it is to belong to is known.
+#[expect(clippy::disallowed_methods, reason = "only looks; the node itself reads it through its disk")]
+fn identity(env: &Env, config: &Config) -> Result<(), String> {
+    let path = Path::new(&config.log_dir).join("meta.properties");
+    if let Ok(text) = std::fs::read_to_string(&path) {
+        let found = MetaProperties::parse(&text).map_err(|why| format!("{}: {why}", path.display()))?;
+        let own = config.cluster_id;
+        return if found.node_id != config.node_id {
+            let error = IdentityError::OtherNode { found: found.node_id, own: config.node_id };
+            Err(explained(&error.into(), config))
+        } else if !own.is_zero() && Uuid::parse(&found.cluster_id) != Some(own) {
+            Err(explained(&IdentityError::OtherCluster { found: found.cluster_id, own }.into(), config))
+        } else {
+            Ok(())
+        };
+    }
+    if (config.is_controller && config.voters.len() == 1) || !config.cluster_id.is_zero() {
         return Ok(());
     }
     let mut rng = env.rng("cluster-id");
-    let fresh = protocol::Uuid::from_halves(rng.next_u64(), rng.next_u64());
+    let fresh = Uuid::from_halves(rng.next_u64(), rng.next_u64());
     Err(format!(
         "the directory {} is new, and nothing says which cluster it is to belong to\n  \
          give all its nodes the same `cluster.id`; a fresh one: cluster.id={fresh}",
@@ -164,6 +192,8 @@ fn explained(error: &StartError, config: &Config) -> String {
         StartError::Listen { error, address } if error.kind() == std::io::ErrorKind::AddrInUse => {
             let flag = if config.broker_listener().is_some_and(|it| it.address == *address) {
                 "is another broker running? Or listen elsewhere: --listen HOST:PORT, or `listeners`"
+            } else if !config.listeners.iter().any(|it| it.address == *address) {
+                "the metrics'; elsewhere: --metrics HOST:PORT"
             } else {
                 "the controller's; is another broker running? It is 10,000 above the clients' if not in `listeners`"
             };
