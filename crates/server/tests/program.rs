@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use client::{Admin, ClientConfig, Consumer, ConsumerEvent, NewTopic, Outcome, Producer, ProducerRecord, Start};
-use protocol::{Bytes, Str, TopicPartition};
+use protocol::{Bytes, TopicPartition};
 use runtime::{Address, Env, os};
 
 /// Nothing may take longer, however busy the machine is.
@@ -115,7 +115,7 @@ async fn create(env: &Env, server: &Address, topic: NewTopic) {
     let name = topic.name.clone();
     let made = admin.create_topics(&[topic]).await;
     assert!(made.values().all(Result::is_ok), "{made:?}");
-    admin.wait_for_leaders(&[Str::from(name)]).await.expect("leaders");
+    admin.wait_for_leaders(&[name]).await.expect("leaders");
 }
 
 fn metrics(address: (&str, u16)) -> String {

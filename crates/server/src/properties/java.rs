@@ -57,7 +57,7 @@ fn logical_end(text: &str, start: usize) -> usize {
         let line = text[start..end].trim_end_matches('\r');
         let backslashes = line.len() - line.trim_end_matches('\\').len();
         at = end + 1;
-        if backslashes % 2 == 0 {
+        if backslashes.is_multiple_of(2) {
             return at;
         }
     }
