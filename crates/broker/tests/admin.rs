@@ -24,6 +24,7 @@ use protocol::messages::{
     MetadataResponse, ProduceRequest, describe_quorum_request,
 };
 use protocol::{Bytes, Chunks, ErrorCode, Request, Str, Timestamp, Uuid};
+use rand::RngExt;
 use runtime::{Address, Env};
 use transport::client::{Channel, ChannelOptions, ClientOptions};
 use world::{HostId, ProcessFault, World};
@@ -73,16 +74,25 @@ impl Cluster {
             Channel::new(&client, Address::new(format!("b{id}"), 9092), options)
         };
         let cluster = Self { world, hosts, channels: (1..=3).map(channel).collect() };
-        for id in 1..=3 {
-            let env: Env = cluster.world.start(cluster.hosts[id as usize - 1]);
-            env.clone().spawn_detached("node", async move {
-                let broker = Broker::start(env, config(id), Release::current()).await.expect("a good start");
-                std::future::pending::<()>().await;
-                drop(broker);
-            });
-        }
+        (1..=3).for_each(|id| cluster.start(id));
         cluster.until(async || cluster.metadata(1).await.brokers.len() == 3).await;
         cluster
+    }
+
+    fn start(&self, id: i32) {
+        let env: Env = self.world.start(self.hosts[id as usize - 1]);
+        env.clone().spawn_detached("node", async move {
+            let broker = Broker::start(env, config(id), Release::current()).await.expect("a good start");
+            std::future::pending::<()>().await;
+            drop(broker);
+        });
+    }
+
+    /// Who leads the topic's first partition, as broker 1 sees it.
+    async fn leader(&self) -> Option<i32> {
+        let topics = self.metadata(1).await.topics;
+        let leader = topics.first()?.partitions.first()?.leader_id;
+        (leader >= 0).then_some(leader)
     }
 
     /// Waits, looking every 20 ms of simulated time; panics after 30 s.
@@ -122,8 +132,9 @@ impl Cluster {
         let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
         let result = self.ask(1, &request).await.topics.remove(0);
         assert_eq!(ErrorCode::from_code(result.error_code), ErrorCode::None);
+        let running: Vec<i32> = (1..=3).filter(|id| self.world.is_running(self.hosts[*id as usize - 1])).collect();
         self.until(async || {
-            for id in 1..=3 {
+            for id in running.iter().copied() {
                 let topics = self.metadata(id).await.topics;
                 if topics.first().is_none_or(|topic| topic.topic_id != result.topic_id) {
                     return false;
@@ -137,7 +148,7 @@ impl Cluster {
 
     async fn delete(&self, topic: DeleteTopicState) -> ErrorCode {
         let request = DeleteTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
-        ErrorCode::from_code(self.ask(2, &request).await.responses[0].error_code)
+        ErrorCode::from_code(self.ask(1, &request).await.responses[0].error_code)
     }
 
     async fn produce(&self, at: i32, topic_id: Uuid, partition: i32, size: usize) -> PartitionProduceResponse {
@@ -449,4 +460,57 @@ fn any_broker_tells_of_the_quorum_and_of_its_own_logs() {
             assert!(sizes.iter().all(|size| *size > 100));
         }
     });
+}
+
+#[test]
+fn a_topic_that_comes_and_goes_while_brokers_fall_has_only_its_own_records() {
+    for seed in 1..=6 {
+        run(seed, |cluster| async move {
+            let mut random = cluster.world.rng("story");
+            let mut down: Option<i32> = None;
+            for round in 0..8 {
+                let id = cluster.create(&[1, 2, 3]).await;
+                let records = random.random_range(0..6);
+                for _ in 0..records {
+                    cluster
+                        .until(async || {
+                            let Some(leader) = cluster.leader().await else { return false };
+                            cluster.produce(leader, id, 0, 10 + round).await.error_code == 0
+                        })
+                        .await;
+                }
+                let victim = random.random_range(2..=3);
+                match down.take() {
+                    // It comes back to a topic of the same name that is another one.
+                    Some(id) => cluster.start(id),
+                    None if random.random_bool(0.7) => {
+                        cluster.world.apply(ProcessFault::Kill(cluster.hosts[victim as usize - 1]));
+                        down = Some(victim);
+                    }
+                    None => {}
+                }
+                cluster
+                    .until(async || {
+                        let Some(leader) = cluster.leader().await else { return false };
+                        let fetched = cluster.fetch(leader, id, 0, "").await;
+                        fetched.error_code == 0 && fetched.high_watermark >= records
+                    })
+                    .await;
+                let leader = cluster.leader().await.expect("just now");
+                let fetched = cluster.fetch(leader, id, 0, "").await;
+                let sizes: Vec<usize> = Batches::new(fetched.records.unwrap_or_default())
+                    .flat_map(|batch| batch.expect("whole").records().expect("good"))
+                    .map(|record| record.expect("good").value.expect("a value").len())
+                    .collect();
+                assert!(sizes.iter().all(|size| *size == 10 + round), "seed {seed}, round {round}: {sizes:?}");
+                assert!(sizes.len() as i64 >= records, "seed {seed}, round {round}: {sizes:?}");
+                let by_id = DeleteTopicState { name: None, topic_id: id, ..Default::default() };
+                assert_eq!(cluster.delete(by_id).await, ErrorCode::None);
+            }
+            if let Some(id) = down {
+                cluster.start(id);
+            }
+            cluster.until(async || (1..=3).all(|id| cluster.directories(id).is_empty())).await;
+        });
+    }
 }
