@@ -29,6 +29,15 @@ def wait(futures):
     return {key: future.result(30) for key, future in futures.items()}
 
 
+def until(good):
+    """A broker may be asked before it has heard of what the controller has done."""
+    for _ in range(100):
+        if good():
+            return
+        time.sleep(0.1)
+    raise AssertionError("not so after 10 s")
+
+
 def create(topic, partitions=1, config=None):
     wait(admin.create_topics([NewTopic(topic, partitions, RF, config=config or {})]))
 
@@ -83,7 +92,7 @@ def topics():
     for codec in CODECS:
         create(f"x-confluent-{codec}")
     create("confluent", 3)
-    assert len(admin.list_topics("confluent", timeout=30).topics["confluent"].partitions) == 3
+    until(lambda: len(admin.list_topics("confluent", timeout=30).topics["confluent"].partitions) == 3)
 
 
 def headers():
@@ -165,12 +174,9 @@ def configs():
     topic = ConfigResource(ResourceType.TOPIC, "confluent")
     change = ConfigEntry("retention.ms", "1000000", incremental_operation=AlterConfigOpType.SET)
     wait(admin.incremental_alter_configs([ConfigResource(ResourceType.TOPIC, "confluent", incremental_configs=[change])]))
-    for _ in range(50):
-        found = wait(admin.describe_configs([topic]))[topic]
-        if found["retention.ms"].value == "1000000":
-            break
-        time.sleep(0.1)
-    assert found["retention.ms"].value == "1000000" and found["retention.ms"].source == 1, f"{found['retention.ms']}"
+    until(lambda: wait(admin.describe_configs([topic]))[topic]["retention.ms"].value == "1000000")
+    found = wait(admin.describe_configs([topic]))[topic]
+    assert found["retention.ms"].source == 1, f"{found['retention.ms']}"
     assert found["segment.bytes"].value == "1073741824" and len(found) == 33, f"{len(found)} configs"
     broker = ConfigResource(ResourceType.BROKER, "1")
     assert wait(admin.describe_configs([broker]))[broker]["num.partitions"].value == "1"
@@ -178,11 +184,7 @@ def configs():
 
 def more_partitions():
     wait(admin.create_partitions([NewPartitions("confluent", 6)]))
-    for _ in range(50):
-        if len(admin.list_topics("confluent", timeout=30).topics["confluent"].partitions) == 6:
-            return
-        time.sleep(0.1)
-    raise AssertionError("it has not six partitions")
+    until(lambda: len(admin.list_topics("confluent", timeout=30).topics["confluent"].partitions) == 6)
 
 
 def delete_records():
@@ -196,11 +198,7 @@ def delete_records():
 
 def delete_topic():
     wait(admin.delete_topics(["confluent-cut"]))
-    for _ in range(50):
-        if "confluent-cut" not in admin.list_topics(timeout=30).topics:
-            return
-        time.sleep(0.1)
-    raise AssertionError("it is still there")
+    until(lambda: "confluent-cut" not in admin.list_topics(timeout=30).topics)
 
 
 def ask(what, node):
@@ -210,6 +208,7 @@ def ask(what, node):
 
 def leader_killed():
     create("confluent-killed")
+    until(lambda: admin.list_topics("confluent-killed", timeout=30).topics["confluent-killed"].partitions)
     leader = admin.list_topics("confluent-killed", timeout=30).topics["confluent-killed"].partitions[0].leader
     acknowledged, failed, sent = [], [], 0
     producer = Producer({**BASE, "acks": "all", "linger.ms": 5, "enable.idempotence": IDEMPOTENT, "message.timeout.ms": 120000})
@@ -221,7 +220,7 @@ def leader_killed():
             number = sent
             producer.produce(
                 "confluent-killed", str(number),
-                on_delivery=lambda error, _: failed.append(error) if error else acknowledged.append(number),
+                on_delivery=lambda error, _, number=number: failed.append(error) if error else acknowledged.append(number),
             )
             sent += 1
             producer.poll(0.002)

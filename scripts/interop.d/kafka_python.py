@@ -23,6 +23,15 @@ def step(feature, work):
         print(f"{feature}\tFAIL\t{type(error).__name__}: {' '.join(str(error).split())[:300]}", flush=True)
 
 
+def until(good):
+    """A broker may be asked before it has heard of what the controller has done."""
+    for _ in range(100):
+        if good():
+            return
+        time.sleep(0.1)
+    raise AssertionError("not so after 10 s")
+
+
 def create(topic, partitions=1, config=None):
     admin.create_topics([NewTopic(topic, partitions, RF, topic_configs=config or {})], timeout_ms=30_000)
 
@@ -67,7 +76,7 @@ def topics():
     for codec in CODECS:
         create(f"x-kafka-python-{codec}")
     create("kafka-python", 3)
-    assert len(admin.describe_topics(["kafka-python"])[0]["partitions"]) == 3
+    until(lambda: len(admin.describe_topics(["kafka-python"])[0]["partitions"]) == 3)
 
 
 def headers():
@@ -149,21 +158,12 @@ def idempotent():
 def configs():
     admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, "kafka-python", configs={"retention.ms": "1000000"})])
     topic = ConfigResource(ConfigResourceType.TOPIC, "kafka-python")
-    for _ in range(50):
-        answer = str(admin.describe_configs([topic]))
-        if "1000000" in answer:
-            return
-        time.sleep(0.1)
-    raise AssertionError(answer[:200])
+    until(lambda: "1000000" in str(admin.describe_configs([topic])))
 
 
 def more_partitions():
     admin.create_partitions({"kafka-python": NewPartitions(6)})
-    for _ in range(50):
-        if len(admin.describe_topics(["kafka-python"])[0]["partitions"]) == 6:
-            return
-        time.sleep(0.1)
-    raise AssertionError("it has not six partitions")
+    until(lambda: len(admin.describe_topics(["kafka-python"])[0]["partitions"]) == 6)
 
 
 def delete_records():
@@ -175,11 +175,7 @@ def delete_records():
 
 def delete_topic():
     admin.delete_topics(["kafka-python-cut"])
-    for _ in range(50):
-        if "kafka-python-cut" not in admin.list_topics():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it is still there")
+    until(lambda: "kafka-python-cut" not in admin.list_topics())
 
 
 def ask(what, node):
@@ -189,8 +185,8 @@ def ask(what, node):
 
 def leader_killed():
     create("kafka-python-killed")
-    topic = admin.describe_topics(["kafka-python-killed"])[0]
-    partition = topic["partitions"][0]
+    until(lambda: admin.describe_topics(["kafka-python-killed"])[0]["partitions"])
+    partition = admin.describe_topics(["kafka-python-killed"])[0]["partitions"][0]
     leader = partition.get("leader_id", partition.get("leader"))
     producer = KafkaProducer(bootstrap_servers=SERVERS, acks="all", enable_idempotence=True, retries=1_000, delivery_timeout_ms=120_000)
     sent = []
