@@ -126,6 +126,16 @@ struct Loader<'a> {
     snapshots: BTreeSet<Offset>,
 }
 
+/// What is known of a segment's index file before it is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum IndexFile {
+    Missing,
+    /// It is there, perhaps in the page cache only.
+    Written,
+    /// It was synced.
+    Durable,
+}
+
 /// A segment as it was found.
 struct Found {
     segment: Segment,
@@ -192,7 +202,14 @@ impl Loader<'_> {
                     }
                 }
             }
-            let found = self.segment(*base, *has_index, trusted).await?;
+            // An index is written once its segment is finished, and a flush that covers what lies behind has synced it. At
+            // the recovery point itself, or above, a process that was killed may have written it and not synced it.
+            let index = match (has_index, self.how.clean || next.is_some_and(|next| next < self.how.recovery_point)) {
+                (false, _) => IndexFile::Missing,
+                (true, true) => IndexFile::Durable,
+                (true, false) => IndexFile::Written,
+            };
+            let found = self.segment(*base, index, trusted).await?;
             let cut = found.bad;
             if let (true, Some(next)) = (trusted, next)
                 && found.walk.end < next
@@ -217,14 +234,15 @@ impl Loader<'_> {
         self.drop_segments(&later).await
     }
 
-    async fn segment(&mut self, base: Offset, has_index: bool, trusted: bool) -> Result<Found, OpenError> {
+    async fn segment(&mut self, base: Offset, index_file: IndexFile, trusted: bool) -> Result<Found, OpenError> {
         let path = FileName::new(base, Kind::Log).path(self.dir);
         let mut file = self.disk.open(&path, OpenMode::Existing).await.map_err(failed("open", &path))?;
         let len = self.disk.len(&file).await.map_err(failed("measure", &path))?;
         let mut segment = Segment::new(self.id(), base);
         segment.new = false;
         segment.named = true;
-        let index = if has_index { self.load_index(base).await? } else { None };
+        let has_index = index_file != IndexFile::Missing;
+        let index = if has_index { self.load_index(base, index_file).await? } else { None };
         let mut sound = index.is_some();
         if let (true, Some((last, position))) = (trusted, index.as_ref().and_then(OffsetIndex::last)) {
             segment.index = index.expect("it has an entry");
@@ -356,12 +374,11 @@ impl Loader<'_> {
     }
 
     /// The entries of an index file up to its zero tail; `None` if it is not to be trusted.
-    async fn load_index(&self, base: Offset) -> Result<Option<OffsetIndex>, OpenError> {
+    async fn load_index(&self, base: Offset, state: IndexFile) -> Result<Option<OffsetIndex>, OpenError> {
         let path = FileName::new(base, Kind::Index).path(self.dir);
         let file = self.disk.open(&path, OpenMode::ReadOnly).await.map_err(failed("open", &path))?;
         let len = self.disk.len(&file).await.map_err(failed("measure", &path))?;
-        if !self.how.clean {
-            // A process that was killed may have written it and not synced it.
+        if state != IndexFile::Durable {
             self.disk.sync(&file).await.map_err(failed("sync", &path))?;
         }
         let mut bytes = Vec::new();

@@ -340,3 +340,22 @@ fn a_raised_start_hides_what_lies_below_and_moves_the_epochs() {
     bench.driver.settle(&mut bench.random);
     assert_eq!(bench.file("leader-epoch-checkpoint"), b"0\n1\n1 3\n");
 }
+
+#[test]
+fn how_long_an_unclean_start_takes_depends_on_what_lies_above_the_recovery_point_only() {
+    let syncs = |batches: usize| {
+        let mut bench = Bench::new(small_segments());
+        (0..batches).for_each(|_| drop(bench.append(1)));
+        let ticket = bench.driver.log.flush();
+        bench.driver.wait(&mut bench.random, ticket);
+        bench.driver.settle(&mut bench.random);
+        let recovery_point = bench.driver.log.recovery_point();
+        bench.driver.disk.kill(&mut bench.random);
+        let before = bench.driver.disk.syncs();
+        bench.reopen(&small_segments(), OpenHow { clean: false, recovery_point, log_start: Offset(0) });
+        assert_eq!(bench.driver.log.log_end_offset(), Offset(batches as i64));
+        bench.driver.disk.syncs() - before
+    };
+    let (few, many) = (syncs(20), syncs(200));
+    assert!(many <= few + 1, "{few} syncs for 20 batches, {many} for 200");
+}

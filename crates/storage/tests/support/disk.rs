@@ -133,6 +133,8 @@ struct State {
     short: Option<u64>,
     writes: u64,
     ops: u64,
+    /// Syncs of files, done.
+    syncs: u64,
 }
 
 struct Inode(u64);
@@ -212,6 +214,12 @@ impl MemDisk {
 
     pub fn names(&self) -> Vec<String> {
         self.0.lock().unwrap().names.keys().cloned().collect()
+    }
+
+    /// How many files were synced.
+    #[allow(dead_code, reason = "each test binary has its own copy")]
+    pub fn syncs(&self) -> u64 {
+        self.0.lock().unwrap().syncs
     }
 
     pub fn ops(&self) -> u64 {
@@ -335,6 +343,7 @@ impl State {
                     Some(left) => *left -= 1,
                     None => {}
                 }
+                self.syncs += 1;
                 self.file(&file).sync();
                 Ok(DiskOutput::Done)
             }
