@@ -12,7 +12,7 @@ use super::{Checker, CoreEnd, Judgement, RunEnd, Stuck, Violation};
 use crate::event::{Stamped, nodes};
 use crate::history::SendOutcome;
 
-/// The last committed state of a partition.
+/// A committed state of a partition.
 struct State {
     at_ns: u64,
     leader: NodeId,
@@ -20,10 +20,24 @@ struct State {
     replicas: Vec<NodeId>,
 }
 
+impl State {
+    /// It has a leader, and all its replicas are in sync but those that are not missed.
+    fn is_well(&self, spoilt: &[NodeId]) -> bool {
+        !self.leader.is_none() && self.replicas.iter().all(|id| self.isr.contains(id) || spoilt.contains(id))
+    }
+}
+
+/// Since when a partition has been well without a break. Another leader is no break: the balancer chooses one now and then,
+/// and may do so at any moment (`leader.imbalance.check.interval.seconds`).
+fn well_since(states: &[State], spoilt: &[NodeId]) -> Option<u64> {
+    states.iter().rev().take_while(|state| state.is_well(spoilt)).last().map(|state| state.at_ns)
+}
+
 /// See the module.
 #[derive(Default)]
 pub struct Progress {
-    states: BTreeMap<TopicPartition, State>,
+    /// All committed states, in order.
+    states: BTreeMap<TopicPartition, Vec<State>>,
     /// The last state by partition epoch: every controller tells its own commits, so an older one may come late.
     epochs: BTreeMap<TopicPartition, i32>,
 }
@@ -47,7 +61,7 @@ impl Checker for Progress {
             if partition_epoch.0 > known {
                 self.epochs.insert(partition.clone(), partition_epoch.0);
                 let state = State { at_ns: event.at_ns, leader: *leader, isr: isr.clone(), replicas: replicas.clone() };
-                self.states.insert(partition.clone(), state);
+                self.states.entry(partition.clone()).or_default().push(state);
             }
         }
     }
@@ -76,18 +90,19 @@ impl Checker for Progress {
         let excused = |partition: &TopicPartition| class(partition).is_some_and(|stuck| stuck.allowed);
         for partition in run.setup.partitions().filter(|partition| !excused(partition)) {
             judged += 1;
-            let problem = match self.states.get(&partition) {
+            let states = self.states.get(&partition).map_or(&[][..], Vec::as_slice);
+            let problem = match states.last() {
                 None => Some("was never created".to_owned()),
                 Some(state) if state.leader.is_none() => {
                     Some(format!("has had no leader since {:.3}s", state.at_ns as f64 / 1e9))
                 }
-                Some(state) if state.replicas.iter().any(|id| !state.isr.contains(id) && !run.spoilt.contains(id)) => {
-                    Some(format!("has ISR {} of replicas {}", nodes(&state.isr), nodes(&state.replicas)))
-                }
-                Some(state) if state.at_ns > due => Some(format!("got well only at {:.3}s", state.at_ns as f64 / 1e9)),
-                Some(_) => match run.read_back.partitions.get(&partition) {
-                    None => Some("could not be read at the end".to_owned()),
-                    Some(read) => read.incomplete.as_ref().map(|why| format!("could not be read to its end: {why}")),
+                Some(state) => match (well_since(states, &run.spoilt), run.read_back.partitions.get(&partition)) {
+                    (None, _) => Some(format!("has ISR {} of replicas {}", nodes(&state.isr), nodes(&state.replicas))),
+                    (Some(at_ns), _) if at_ns > due => Some(format!("got well only at {:.3}s", at_ns as f64 / 1e9)),
+                    (Some(_), None) => Some("could not be read at the end".to_owned()),
+                    (Some(_), Some(read)) => {
+                        read.incomplete.as_ref().map(|why| format!("could not be read to its end: {why}"))
+                    }
                 },
             };
             problems.extend(problem.map(|problem| (Some(partition), problem)));

@@ -350,6 +350,39 @@ fn a_leader_without_a_committed_record_breaks_c_leadercomp() {
     assert!(violated(&told.judge("C-LEADERCOMP")));
 }
 
+/// The controller commits a state of the partition at the next instant.
+fn commit(told: &mut Told, leader: i32, partition_epoch: i32, isr: &[i32]) {
+    let what = Observation::PartitionCommitted {
+        partition: orders(),
+        leader: NodeId(leader),
+        leader_epoch: LeaderEpoch(leader),
+        partition_epoch: PartitionEpoch(partition_epoch),
+        isr: isr.iter().copied().map(NodeId).collect(),
+        replicas: [1, 2, 3].map(NodeId).into(),
+        offset: Offset(partition_epoch.into()),
+    };
+    told.tell(1, what);
+}
+
+#[test]
+fn another_leader_of_a_partition_that_is_well_is_no_breach_of_c_live_and_a_full_isr_that_comes_late_is_one() {
+    // Healed at 0; the bound is 1.
+    let judged = |states: &[(i32, &[i32])]| {
+        let mut told = Told::new(Keep::Committed);
+        told.run.progress_bound_ns = 1;
+        told.read_back(&[]);
+        for (epoch, (leader, isr)) in states.iter().enumerate() {
+            commit(&mut told, *leader, epoch as i32, isr);
+        }
+        told.judge("C-LIVE")
+    };
+    assert!(!violated(&judged(&[(1, &[1, 2, 3]), (2, &[1, 2, 3])])));
+    assert!(violated(&judged(&[(1, &[1, 2]), (2, &[1, 2, 3])])));
+    // A break in between counts, however well it was before.
+    assert!(violated(&judged(&[(1, &[1, 2, 3]), (2, &[2, 3]), (2, &[1, 2, 3])])));
+    assert!(violated(&judged(&[(1, &[1, 2, 3]), (1, &[1, 2])])));
+}
+
 #[test]
 fn a_partition_without_leader_after_the_bound_breaks_c_live() {
     let mut told = Told::new(Keep::Committed);

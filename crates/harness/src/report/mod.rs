@@ -200,6 +200,16 @@ pub struct Bound {
     pub terms: Vec<(String, u64)>,
 }
 
+impl Bound {
+    /// With more terms.
+    #[must_use]
+    pub fn and(mut self, more: impl IntoIterator<Item = (String, u64)>) -> Self {
+        self.terms.extend(more);
+        self.total_ns = self.terms.iter().map(|(_, nanos)| nanos).sum();
+        self
+    }
+}
+
 /// A process that ended by itself.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Crash {
@@ -218,7 +228,9 @@ pub struct CoreRow {
     pub hosts: Vec<String>,
     /// All others, and how they were frozen or what they were.
     pub rest: Vec<(String, String)>,
-    /// When it was healed, ns.
+    /// Hosts of it whose disks were replaced by empty ones, since bytes at rest had changed there.
+    pub replaced: Vec<String>,
+    /// When it was healed, ns: after the last disk was replaced.
     pub healed_ns: u64,
     /// How long it took to get well, ns; nothing if it did not.
     pub took_ns: Option<u64>,

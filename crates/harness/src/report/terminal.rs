@@ -430,6 +430,9 @@ fn core(out: &mut String, result: &RunResult, style: Style) {
         let rest: Vec<String> = core.rest.iter().map(|(host, how)| format!("{host}: {how}")).collect();
         words.extend(words_of(&format!("(meanwhile {})", rest.join(", "))));
     }
+    if !core.replaced.is_empty() {
+        words.extend(words_of(&format!("(with a new disk: {})", core.replaced.join(", "))));
+    }
     for line in wrap("  core     ", &words, " ", WIDTH) {
         push(out, &if core.took_ns.is_some() { line } else { style.bad(&line) });
     }

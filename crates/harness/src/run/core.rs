@@ -3,6 +3,10 @@
 //!
 //! Progress means: every partition has a leader in the core and acknowledges a fresh send with acks=all, and the controller
 //! counts every broker of the core in. Who cannot make it is told by [`stuck`](super::stuck).
+//!
+//! A core may need a node whose bytes at rest have changed: with as many replicas as `min.insync.replicas` it needs all. Such
+//! a node refuses to start, or serves what it cannot vouch for. Healing it means what its operator would do: its disk is
+//! replaced by an empty one, as soon as the others can do without it, and from then on progress is owed.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,7 +45,8 @@ pub(super) async fn phase(
     let mut core = lock().budget.draw_core(world.now().0, &mut rng);
     let hosts = |core: &BTreeSet<NodeId>| core.iter().map(|id| host_of(*id)).collect::<BTreeSet<String>>();
     let mut rest = driver.heal_core(&hosts(&core), &mut rng);
-    let bound = timers::progress_bound(scenario);
+    let bound = timers::progress_bound(scenario, recorder.written(world.now().0));
+    let mut replaced = Vec::new();
     let mut healed_ns = world.now().0;
     let partitions: Vec<TopicPartition> = setup.partitions().collect();
     let load = u16::try_from(scenario.loads.len()).expect("fewer loads than that");
@@ -56,11 +61,25 @@ pub(super) async fn phase(
             break;
         }
         // Of several members that were down together, the last to be fenced stays in the ISR; nobody knows before who it is.
-        if let Some(more) = missing(&mut lock(), &core, &partitions, &mut rng) {
+        // (The driver locks what is asked here: an `if let` would hold the lock until its end.)
+        let more = missing(&mut lock(), &core, &partitions, &mut rng);
+        if let Some(more) = more {
             core.insert(more);
             driver.thaw(&host_of(more));
             rest.retain(|(host, _)| *host != host_of(more));
             healed_ns = world.now().0;
+        }
+        let node = replaceable(&mut lock(), world.now().0, &core);
+        if let Some(node) = node {
+            let leads = lock().controller.is_some_and(|(_, leader)| leader == node);
+            if leads && setup.voters() > 1 && driver.up().contains(&host_of(node)) {
+                // The others must not believe that a node leads which has forgotten it.
+                driver.take_down(&host_of(node));
+            } else if !leads || setup.voters() == 1 {
+                driver.replace_disk(&host_of(node));
+                replaced.push(host_of(node));
+                healed_ns = world.now().0;
+            }
         }
         world.sleep(TICK).await;
         driver.tell_progress();
@@ -87,6 +106,7 @@ pub(super) async fn phase(
     let row = CoreRow {
         hosts: hosts(&core).into_iter().collect(),
         rest: rest.into_iter().map(|(host, how)| (host, how.to_owned())).collect(),
+        replaced,
         healed_ns,
         took_ns,
         bound: bound.clone(),
@@ -103,6 +123,12 @@ fn is_well(watch: &Watch, core: &BTreeSet<NodeId>, partitions: &[TopicPartition]
     let counted_in = core.iter().all(|id| watch.unfenced.get(id).copied().unwrap_or(!is_broker(&host_of(*id))));
     counted_in
         && partitions.iter().all(|partition| leads_in(watch, core, partition) && fresh.is_acknowledged(partition))
+}
+
+/// A member of the core whose disk must be replaced, and may be now.
+fn replaceable(watch: &mut Watch, now: u64, core: &BTreeSet<NodeId>) -> Option<NodeId> {
+    let rotten = watch.budget.rotten();
+    rotten.into_iter().find(|node| core.contains(node) && watch.budget.may_replace(now, *node))
 }
 
 /// Somebody whom a partition cannot do without.

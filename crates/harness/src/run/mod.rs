@@ -209,7 +209,7 @@ async fn live(
     }
     let (core, core_row) = core.unzip();
     driver.heal_all().await;
-    let bound = timers::progress_bound(scenario);
+    let bound = timers::progress_bound(scenario, recorder.written(world.now().0));
     if core.is_some() {
         ending::replace_disks(&world, &watch, &mut driver, &setup, &bound).await;
     }

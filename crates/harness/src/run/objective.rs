@@ -7,6 +7,9 @@ use crate::scenario::{Limit, Metric, Op, Scenario, Slo, Statistic, When, Work};
 
 use super::timers;
 
+#[cfg(test)]
+mod tests;
+
 /// What objectives are judged by.
 pub struct Grounds<'a> {
     /// The scenario.

@@ -6,7 +6,11 @@ use protocol::{Offset, TopicPartition};
 
 use crate::history::{History, Latest, LoadInfo, Read, Send, SendOutcome, Value};
 
+use super::timers::Written;
 use super::value;
+
+/// A batch of one record without its value: 61 bytes of header, and at most so much around the value.
+const BATCH_OVERHEAD: u64 = 61 + 24;
 
 /// How a send ended, as a client's library says.
 pub type Outcome = SendOutcome;
@@ -113,6 +117,19 @@ impl Recorder {
     /// No load begins anything any more.
     pub fn end(&self) {
         self.with(|state| state.ended = true);
+    }
+
+    /// What the loads may have written until now.
+    pub fn written(&self, now_ns: u64) -> Written {
+        self.with(|state| {
+            let written = state.history.sends.iter().filter(|send| !matches!(send.outcome, SendOutcome::Failed(_)));
+            let none = Written { records: 0, bytes: 0, within_ns: now_ns };
+            written.fold(none, |sum, send| Written {
+                records: sum.records + 1,
+                bytes: sum.bytes + u64::from(send.size) + BATCH_OVERHEAD,
+                ..sum
+            })
+        })
     }
 
     /// Whether the loads have ended.

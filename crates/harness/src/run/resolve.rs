@@ -9,6 +9,9 @@ use crate::scenario::{Cluster, LinkTerm, NodeTerm};
 use super::cluster::host_of;
 use super::watch::Watch;
 
+#[cfg(test)]
+mod tests;
+
 /// Resolves terms for one fault.
 pub struct Resolver<'a> {
     /// What is built.

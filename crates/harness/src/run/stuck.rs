@@ -15,6 +15,9 @@ use crate::scenario::Scenario;
 use super::cluster::host_of;
 use super::watch::Watch;
 
+#[cfg(test)]
+mod tests;
+
 /// In which phase.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {

@@ -28,7 +28,7 @@ pub struct PartitionState {
     /// Since which epoch.
     pub leader_epoch: LeaderEpoch,
     /// The state's number.
-    partition_epoch: i32,
+    pub partition_epoch: i32,
     /// Who is in sync.
     pub isr: Vec<NodeId>,
     /// Who has a copy, preferred leader first.

@@ -9,3 +9,4 @@ mod disk;
 mod network;
 mod process;
 mod support;
+mod two_phases;

@@ -32,17 +32,25 @@ pub fn with_synced_logs(keep: &str, faults: &[&str], reach: &[&str], storm_s: u3
     run_text(&text(&small, faults, reach, storm_s), seed)
 }
 
+/// The small cluster at whose end a core is healed first, with more lines of `[cluster]` and `[expect]`; of any verdict.
+pub fn core_first(cluster: &str, min_isr: u32, expect: &str, faults: &[&str], seed: u64) -> Run {
+    let topic = format!("config = {{ \"min.insync.replicas\" = {min_isr}, \"flush.messages\" = 20 }}");
+    let small = Small { cluster, topic: &topic, expect, timeline: "core_first = true", ..Small::default() };
+    any_verdict(&text(&small, faults, &[], 4), seed)
+}
+
 /// Lines more than every small scenario has.
 #[derive(Default)]
 struct Small<'a> {
     config: &'a str,
     cluster: &'a str,
     topic: &'a str,
+    timeline: &'a str,
     expect: &'a str,
 }
 
 fn text(small: &Small<'_>, faults: &[&str], reach: &[&str], storm_s: u32) -> String {
-    let Small { config, cluster, topic, expect } = small;
+    let Small { config, cluster, topic, timeline, expect } = small;
     let faults: Vec<String> = faults.iter().map(|line| format!("  {{ {line} }},\n")).collect();
     let reach: Vec<String> = reach.iter().map(|line| format!("\"{line}\"")).collect();
     format!(
@@ -75,6 +83,7 @@ acks = "all"
 consume = "orders"
 
 [timeline]
+{timeline}
 phases = [
   {{ name = "warmup", for = "2s", measure = false }},
   {{ name = "calm", for = "2s" }},

@@ -32,6 +32,10 @@ impl Budget {
                 }
             }
         }
+        // While the disk of a voter is replaced, every other voter must remember what was committed.
+        if core.iter().any(|id| self.is_rotten(*id) && self.voters.contains_key(id)) {
+            core.extend(self.voters.keys());
+        }
         // Nobody is frozen who is all that a partition with a damaged member can rely on.
         loop {
             let frozen: Vec<NodeId> = self.nodes.keys().filter(|id| !core.contains(id)).copied().collect();
