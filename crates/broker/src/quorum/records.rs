@@ -64,11 +64,13 @@ pub fn arrived(bytes: Chunks) -> Records {
     if batches.is_empty() { Records::None } else { Records::Batches { batches, bytes: bytes.slice(0, whole) } }
 }
 
-/// The batches in `bytes` that begin at or after `from`.
+/// The batches in `bytes` that begin at or after `from`. They come from the disk, which may have spoilt what was whole when
+/// the log was opened, so each is checked against its CRC.
 pub fn decode(bytes: Chunks, from: Offset) -> Result<Vec<CommittedBatch>, BatchError> {
     let mut out = Vec::new();
     for batch in Batches::new(bytes) {
         let batch = batch?;
+        batch.verify_crc()?;
         let header = &batch.header;
         if header.base_offset < from {
             continue;
@@ -130,6 +132,26 @@ mod tests {
         assert_eq!(read[0].records, expected);
         let all = decode(log(), Offset(0)).expect("whole batches");
         assert!(all[0].records.is_empty(), "a control batch takes its offset and has no records");
+    }
+
+    #[test]
+    fn what_rots_on_the_disk_is_not_handed_on_whatever_it_turns_into() {
+        let whole = log().to_vec();
+        // The CRC of the second batch covers everything from its attributes on.
+        let second = whole.len() - decode_size(&whole);
+        for index in second + 21..whole.len() {
+            for bit in 0..8 {
+                let mut bytes = whole.clone();
+                bytes[index] ^= 1 << bit;
+                assert!(decode(bytes.into(), Offset(10)).is_err(), "bit {bit} of byte {index}");
+            }
+        }
+    }
+
+    /// The size of the last batch.
+    fn decode_size(bytes: &[u8]) -> usize {
+        let last = Batches::new(Chunks::from(bytes.to_vec())).last().expect("two batches").expect("whole ones");
+        last.header.total_size()
     }
 
     #[test]

@@ -221,6 +221,9 @@ rate    = "10/s"
 
 [timeline]
 phases = [{{ name = "steady", for = "1s" }}]
+
+[expect]
+safety = "all"
 "#
         );
         match crate::scenario::read("bound.toml", text.as_bytes(), &[]) {

@@ -118,10 +118,9 @@ fn a_share_of_another_phase_is_a_share_of_what_was_measured_there() {
 
 #[test]
 fn without_samples_nothing_is_met_and_without_safety_nothing_is_judged() {
-    let of_echo = scenario(&["echo.p99 in steady <= 1s"], "");
-    let (rows, _) = judge(&of_echo, 0..0, KILL, true);
-    // Echo and produce are one metric of different loads; a phase that nobody measured has none.
-    assert_ne!(rows[0].verdict, SloVerdict::NotJudged);
+    // Nothing is as it was before the fault, up to the end of the run: there is no time after which it was.
+    let (rows, _) = judge(&scenario(&["recover after kill-leader <= 1h"], ""), 10 * S..20 * S, KILL, true);
+    assert_eq!((rows[0].verdict, rows[0].why.as_deref()), (SloVerdict::NoSamples, Some("no samples")));
     let (rows, _) = judge(&scenario(&["produce.p99 in steady <= 1ns"], ""), 0..0, KILL, false);
     assert_eq!(rows[0].verdict, SloVerdict::NotJudged);
     assert_eq!(rows[0].why.as_deref(), Some("not judged: safety failed"));
