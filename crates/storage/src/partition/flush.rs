@@ -216,7 +216,7 @@ impl Log {
                 self.io.submit(DiskOp::Open { path, mode: OpenMode::Truncate }, What::Index(id));
             }
         }
-        flush.snapshots = self.snapshots.to_write(target);
+        flush.snapshots = self.snapshots.take_writes(target);
         flush.under_way += flush.snapshots.len();
         for at in flush.snapshots.keys() {
             let path = FileName::new(*at, Kind::Snapshot).path(&self.dir);

@@ -53,7 +53,7 @@ impl Snapshots {
     }
 
     /// What a flush of all below `target` has to write.
-    pub(super) fn to_write(&mut self, target: Offset) -> BTreeMap<Offset, (Vec<u8>, Option<OpenFile>)> {
+    pub(super) fn take_writes(&mut self, target: Offset) -> BTreeMap<Offset, (Vec<u8>, Option<OpenFile>)> {
         let later = self.taken.split_off(&target.plus(1));
         let now = std::mem::replace(&mut self.taken, later);
         self.files.extend(now.keys());

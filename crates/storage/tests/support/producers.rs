@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use super::oracle::Seen;
 
-/// Of one producer: its epoch, and the last five batches of it: first and last sequence number, first and last offset.
-pub type Known = (i16, Vec<(i32, i32, i64, i64)>);
+/// Of one producer: its epoch, and the last five batches of it.
+pub type Known = (i16, Vec<Window>);
+
+/// A batch: first and last sequence number, first and last offset.
+type Window = (i32, i32, i64, i64);
 
 /// All producers of these batches, by id.
 pub fn fold(batches: &[Seen]) -> BTreeMap<i64, Known> {
-    let mut all: BTreeMap<i64, Vec<(i16, (i32, i32, i64, i64))>> = BTreeMap::new();
+    let mut all: BTreeMap<i64, Vec<(i16, Window)>> = BTreeMap::new();
     for batch in batches {
         let id = i64::from_be_bytes(batch.bytes[43..51].try_into().unwrap());
         let epoch = i16::from_be_bytes(batch.bytes[51..53].try_into().unwrap());
