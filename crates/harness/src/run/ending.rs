@@ -29,6 +29,7 @@ pub(super) async fn replace_disks(
     let due = world.now().0 + (1 + rotten.len() as u64) * bound.total_ns;
     let mut left = rotten;
     let several = setup.voters() > 1;
+    let mut since = world.now().0;
     while !left.is_empty() && world.now().0 < due {
         let now = world.now().0;
         let next = left.iter().position(|node| lock().budget.may_replace(now, *node));
@@ -39,8 +40,17 @@ pub(super) async fn replace_disks(
                 driver.take_down(&host_of(left[index]));
                 driver.wait_until(now + SECOND / 10).await;
             }
-            Some(index) => driver.replace_disk(&host_of(left.remove(index))),
-            None => driver.wait_until(now + SECOND / 10).await,
+            Some(index) => {
+                driver.replace_disk(&host_of(left.remove(index)));
+                since = now;
+            }
+            None => {
+                // What the quorum's leader cannot read of its own log nobody can copy, and who needs it is never well: but
+                // until he is, that disk may not be replaced. The others elect one who can.
+                let unread = left.iter().find(|node| several && leads(**node) && since + bound.total_ns <= now);
+                unread.into_iter().for_each(|node| driver.take_down(&host_of(*node)));
+                driver.wait_until(now + SECOND / 10).await;
+            }
         }
     }
 }

@@ -122,8 +122,8 @@ pub struct Watch {
     pub losses: Vec<Loss>,
     /// Log ends by node and partition, to see what a power failure took.
     ends: BTreeMap<(NodeId, TopicPartition), Offset>,
-    /// Nodes that lost power and have not opened their logs since.
-    lost_power: BTreeMap<NodeId, bool>,
+    /// Nodes that lost power, or their disk, and the logs that they have opened since: a process may end before it opens any.
+    lost_power: BTreeMap<NodeId, BTreeSet<TopicPartition>>,
     /// Lines of the trace, if wanted.
     trace: Option<(TraceOf, Vec<String>)>,
     /// Acknowledged produce requests seen at leaders, with any acks.
@@ -382,8 +382,10 @@ impl Watch {
             Observation::LogOpened { partition, end, .. } => {
                 let key = (event.node, partition.clone());
                 let before = self.ends.insert(key, *end);
+                let opened = self.lost_power.get_mut(&event.node);
+                let first = opened.is_some_and(|opened| opened.insert(partition.clone()));
                 if let Some(before) = before
-                    && (self.lost_power.get(&event.node).copied().unwrap_or(false) || self.hurt.contains(&event.node))
+                    && (first || self.hurt.contains(&event.node))
                     && *end < before
                 {
                     let (from, to) = (*end, before);
@@ -391,22 +393,20 @@ impl Watch {
                 }
             }
             Observation::DiskReplaced => {
-                self.lost_power.insert(event.node, true);
+                self.lost_power.insert(event.node, BTreeSet::new());
             }
             Observation::BrokerRunning { .. } => {
                 self.serves.insert((event.node, true), at_ns);
             }
             Observation::ProcessEnded { how, why } => match how {
                 ProcessEnd::PowerLost => {
-                    self.lost_power.insert(event.node, true);
+                    self.lost_power.insert(event.node, BTreeSet::new());
                 }
                 ProcessEnd::Panicked => {
                     let (host, message) = (event.host.to_string(), format!("panicked: {why}"));
                     self.crashes.push(Crash { at_ns, host, message });
                 }
-                ProcessEnd::Killed | ProcessEnd::Exited => {
-                    self.lost_power.insert(event.node, false);
-                }
+                ProcessEnd::Killed | ProcessEnd::Exited => {}
             },
             Observation::ProcessStarted => {
                 self.lives.remove(&event.node);
