@@ -292,6 +292,10 @@ impl Life {
         let status = self.shared.status();
         if status.state == BrokerState::Running {
             probe::sometimes!("broker_saw_itself_fenced");
+            tracing::warn!(
+                epoch = status.epoch.0,
+                "fenced by the controller: this broker leads nothing until it is unfenced"
+            );
             self.enter(BrokerState::Fenced);
             self.env.observe(Observation::BrokerFenced { epoch: status.epoch });
         }
@@ -300,6 +304,7 @@ impl Life {
     fn unfenced(&self) {
         let status = self.shared.status();
         if matches!(status.state, BrokerState::Recovery | BrokerState::Fenced) {
+            tracing::info!(epoch = status.epoch.0, "unfenced: this broker serves");
             self.enter(BrokerState::Running);
             self.env.observe(Observation::BrokerRunning { epoch: status.epoch });
         }

@@ -397,6 +397,13 @@ impl Driver {
         });
         let led = former.map(|view| (view.epoch, view.leader.filter(|_| view.role != RoleName::Resigned)));
         if led != Some((view.epoch, leader)) {
+            match leader {
+                Some(leader) => {
+                    let here = view.role == RoleName::Leader;
+                    tracing::info!(epoch = view.epoch.0, leader = leader.0, here, "the active controller is known");
+                }
+                None => tracing::info!(epoch = view.epoch.0, "no active controller is known"),
+            }
             self.feed.tell(HostEvent::Leader { epoch: view.epoch, leader });
         }
     }

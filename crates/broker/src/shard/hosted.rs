@@ -243,6 +243,10 @@ impl Hosted {
             } else if before.partition_epoch != self.view.partition_epoch && self.view.role == Role::Leader {
                 ctx.isr_shrinks += u64::from(self.view.isr.len() < before.isr.len());
                 ctx.isr_expands += u64::from(self.view.isr.len() > before.isr.len());
+                if before.isr != self.view.isr {
+                    let (partition, from, to) = (&self.name, Ids(&before.isr), Ids(&self.view.isr));
+                    tracing::info!(%partition, %from, %to, "in-sync replicas changed");
+                }
             }
             self.observe(ctx, &before);
             self.tell_sessions(ctx, &before);
@@ -546,6 +550,18 @@ impl Hosted {
         let ticket = self.log.close();
         self.tickets.insert(ticket, Purpose::Close);
         self.settle(ctx);
+    }
+}
+
+/// Nodes in a log line: `1,2,3`.
+struct Ids<'a>(&'a [NodeId]);
+
+impl std::fmt::Display for Ids<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, node) in self.0.iter().enumerate() {
+            write!(f, "{}{node}", if index == 0 { "" } else { "," })?;
+        }
+        Ok(())
     }
 }
 

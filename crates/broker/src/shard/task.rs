@@ -368,6 +368,7 @@ impl Shard {
         if let Some(unready) = self.unready.take()
             && unready.fetch_sub(1, Ordering::Relaxed) == 1
         {
+            tracing::info!(clean = self.storage.startup.clean.is_some(), "all logs are open");
             self.ctx.lifecycle.ready();
         }
     }
