@@ -102,6 +102,12 @@ numbers! {
     log_index_size_max_bytes = "log.index.size.max.bytes", 10 << 20;
     /// Records after which an append flushes before it completes.
     log_flush_interval_messages = "log.flush.interval.messages", i64::MAX;
+    /// How often logs are looked through for what retention lets go.
+    log_retention_check_interval_ms = "log.retention.check.interval.ms", 300_000;
+    /// After what time they are for the first time.
+    log_initial_task_delay_ms = "log.initial.task.delay.ms", 30_000;
+    /// How long files that are out of use stay.
+    log_segment_delete_delay_ms = "log.segment.delete.delay.ms", 60_000;
     /// The largest batch, header included.
     message_max_bytes = "message.max.bytes", 1_048_588;
     /// After how long without a batch a producer is forgotten.
@@ -249,6 +255,16 @@ impl Config {
         "log.cleanup.policy",
         "log.message.timestamp.type",
         "log.message.timestamp.before.max.ms",
+        "log.retention.ms",
+        "log.retention.minutes",
+        "log.retention.hours",
+        "log.retention.bytes",
+        "log.roll.ms",
+        "log.roll.hours",
+        "log.roll.jitter.ms",
+        "log.roll.jitter.hours",
+        "log.flush.interval.ms",
+        "log.flush.scheduler.interval.ms",
         "record.validation",
     ];
 
@@ -282,7 +298,7 @@ impl Config {
         if numbers.shards == 0 {
             errors.push(invalid("wavetank.shards", "0", "at least one shard must own the partitions"));
         }
-        for name in ["log.cleanup.policy", "log.message.timestamp.type", "log.message.timestamp.before.max.ms"] {
+        for name in Self::OTHER_NAMES.iter().filter(|name| name.starts_with("log.")) {
             if let (Some(value), Some(config)) = (texts.get(name), broker_config(name))
                 && let Err(problem) = config.check(value)
             {

@@ -78,9 +78,11 @@ impl OffsetIndex {
         bytes
     }
 
-    /// A batch that ends with `last` is written at `position`. `interval` is `index.interval.bytes`.
-    pub fn note(&mut self, last: Offset, position: u64, size: u32, interval: u32) {
-        if self.since > u64::from(interval) {
+    /// A batch that ends with `last` is written at `position`; says whether it got an entry. `interval` is
+    /// `index.interval.bytes`.
+    pub fn note(&mut self, last: Offset, position: u64, size: u32, interval: u32) -> bool {
+        let due = self.since > u64::from(interval);
+        if due {
             let relative = u32::try_from(last.0 - self.base.0).expect("a segment spans less than 2^31 offsets");
             let position = u32::try_from(position).expect("a segment is smaller than 2^31 bytes");
             let rises =
@@ -90,6 +92,7 @@ impl OffsetIndex {
             self.since = 0;
         }
         self.since += u64::from(size);
+        due
     }
 
     /// A position at or before the batch that holds `offset`, which begins a batch; and one at or behind that batch's

@@ -97,6 +97,11 @@ pub const PROBES: &[Probe] = &[
     probe("broker_saw_itself_fenced", "a running broker heard that it is fenced"),
     // Storage.
     probe("log_rolled", "a log began a new segment"),
+    probe("log_rolled_by_time", "a log began a new segment because of segment.ms"),
+    probe("log_expired", "a log's start rose because of its retention"),
+    probe("log_flushed_by_time", "a log was flushed because of flush.ms"),
+    probe("log_trimmed", "a segment below a log's start was taken away"),
+    probe("log_read_outrun_by_retention", "a segment was taken away while it was read"),
     probe("log_roll_waits_for_flush", "appends to a new segment waited for the old one to be durable"),
     probe("log_read_superseded", "a read was overtaken by a truncation"),
     probe("log_index_distrusted", "an index pointed to where no batch begins, and was not used any more"),
@@ -119,6 +124,7 @@ pub const PROBES: &[Probe] = &[
     probe("producer_retried", "a producer sent a batch again"),
     probe("producer_learned_leader", "a refused producer was told in the answer who leads, and went there at once"),
     probe("producer_gave_up", "a producer's time for a batch was over"),
+    probe("consumer_out_of_range", "a consumer's place was not in its leader's log any more, or not yet"),
     probe("consumer_refused", "a consumer's fetch of a partition was refused, and it asked anew"),
 ];
 

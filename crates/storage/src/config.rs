@@ -1,5 +1,6 @@
 //! What a log can be told, under Kafka's names.
 
+use log::Retention;
 use protocol::Offset;
 
 /// Configuration of one log. The defaults are Kafka's.
@@ -11,6 +12,12 @@ pub struct LogConfig {
     pub index_interval_bytes: u32,
     /// `segment.index.bytes`: a full index rolls the segment.
     pub segment_index_bytes: u32,
+    /// `segment.ms`: a segment does not span more of the records' time.
+    pub segment_ms: i64,
+    /// `segment.jitter.ms`: up to this much less, segment by segment.
+    pub segment_jitter_ms: i64,
+    /// `retention.ms`, `retention.bytes`, `cleanup.policy`: what [`Log::expired`](crate::Log::expired) lets go.
+    pub retention: Retention,
     /// `flush.messages`: an append that leaves this many records unflushed completes only once they are durable.
     pub flush_messages: Option<u64>,
     /// How many of the newest bytes are kept in memory for readers at the log's end (ours, no Kafka property).
@@ -26,6 +33,9 @@ impl Default for LogConfig {
             segment_bytes: 1 << 30,
             index_interval_bytes: 4096,
             segment_index_bytes: 10 << 20,
+            segment_ms: 7 * 24 * 3_600_000,
+            segment_jitter_ms: 0,
+            retention: Retention::default(),
             flush_messages: None,
             tail_bytes: 1 << 20,
             contiguous: false,

@@ -95,6 +95,11 @@ pub enum LogEvent {
         /// Of the closing.
         ticket: Ticket,
     },
+    /// Segments below the log's start are out of the log; these files of theirs are to be removed, once nobody needs them.
+    Trimmed {
+        /// Paths of `.deleted` files. Some may not be there.
+        files: Vec<String>,
+    },
     /// A request did not happen.
     Failed {
         /// Of the request.

@@ -7,6 +7,7 @@ use protocol::Offset;
 use runtime::{Disk, DiskOp, DiskResult};
 
 use crate::event::{Ticket, Token};
+use crate::names::Kind;
 use crate::segment::SegmentId;
 
 /// What a completion is for.
@@ -20,8 +21,8 @@ pub(crate) enum What {
     Read(Ticket),
     /// A segment was synced, for the flush under way.
     Synced(SegmentId),
-    /// A step of writing a segment's index file, for the flush under way.
-    Index(SegmentId),
+    /// A step of writing an index file of a segment, for the flush under way.
+    Index(SegmentId, Kind),
     /// A step of writing a snapshot of the producers, for the flush under way.
     Snapshot(Offset),
     /// The names were synced, for the flush under way.
@@ -30,6 +31,8 @@ pub(crate) enum What {
     Epochs,
     /// A step of the cut under way.
     Cut,
+    /// A step of taking away segments below the log's start.
+    Trim,
 }
 
 pub(crate) type Completions = Arc<dyn Fn(Token, DiskResult) + Send + Sync>;

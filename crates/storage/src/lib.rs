@@ -5,8 +5,8 @@
 //! - [`QuorumStateFile`] holds a quorum node's vote.
 //!
 //! Everything goes through a [`runtime::Disk`]. Errors are values with path and position; see [`DiskError`] for which of
-//! them a log survives. Deliberately absent: retention, compaction, time indexes, transaction indexes (those that are there
-//! are left alone), and records: nothing here decodes or copies one.
+//! them a log survives. Deliberately absent: compaction, transaction indexes (those that are there are left alone), and
+//! records: nothing here decodes or copies one.
 
 mod batches;
 mod config;
@@ -28,6 +28,6 @@ pub use error::{AppendError, DiskError, LogError, OpenError};
 pub use event::{Assigned, LogEvent, ReadData, Reading, Ticket, Token};
 pub use load::{CutAt, Recovery};
 pub use names::{DirKind, partition_dir, renamed_dir};
-pub use partition::Log;
+pub use partition::{Log, Newest};
 pub use properties::MetaProperties;
 pub use quorum_state::{QuorumState, QuorumStateFile};

@@ -9,22 +9,25 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
-use ::log::{BadBatch, BatchSpan, IndexTail, LeaderEpochCache, OffsetIndex, Walk};
+use ::log::{BadBatch, BatchSpan, IndexTail, LeaderEpochCache, OffsetIndex, TimeIndex, Walk};
+use protocol::batch::HEADER_SIZE;
 use protocol::{Chunks, LeaderEpoch, Offset};
 use runtime::{Disk, DiskResult, OpenFile, OpenMode};
 
+use crate::batches::peek;
 use crate::config::{LogConfig, OpenHow};
 use crate::error::{DiskError, OpenError};
 use crate::event::Token;
 use crate::io::Io;
 use crate::names::{FileName, Kind, Mark, join};
 use crate::partition::{EPOCH_FILE, Loaded, Log};
-use crate::segment::{Segment, SegmentId, Slot};
+use crate::segment::{INDEXES, Segment, SegmentId, Slot};
 
 mod files;
 mod producers;
 mod scan;
 
+use files::Files;
 use scan::Scan;
 
 /// Where a log was cut while it was opened.
@@ -47,7 +50,7 @@ pub struct Recovery {
     pub checked: Vec<Offset>,
     /// Batches whose CRC was checked.
     pub batches: u64,
-    /// Segments whose index was missing or wrong and was made anew.
+    /// Segments of whose indexes one was missing or wrong: both were made anew.
     pub indexes_rebuilt: Vec<Offset>,
     /// Where the log was cut.
     pub cut: Option<CutAt>,
@@ -126,16 +129,6 @@ struct Loader<'a> {
     snapshots: BTreeSet<Offset>,
 }
 
-/// What is known of a segment's index file before it is read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum IndexFile {
-    Missing,
-    /// It is there, perhaps in the page cache only.
-    Written,
-    /// It was synced.
-    Durable,
-}
-
 /// A segment as it was found.
 struct Found {
     segment: Segment,
@@ -145,7 +138,7 @@ struct Found {
     bad: Option<BadBatch>,
     /// The index is made of the batches walked.
     rebuilt: bool,
-    /// The index file says what the index says.
+    /// The index files say what the indexes say.
     saved: bool,
 }
 
@@ -182,10 +175,11 @@ impl Loader<'_> {
     }
 
     /// Finds the end of each segment, and drops what cannot follow.
-    async fn segments(&mut self, bases: &[(Offset, bool)]) -> Result<Vec<Segment>, OpenError> {
+    async fn segments(&mut self, files: &[Files]) -> Result<Vec<Segment>, OpenError> {
         let mut segments: Vec<Segment> = Vec::new();
-        for (number, (base, has_index)) in bases.iter().enumerate() {
-            let next = bases.get(number + 1).map(|next| next.0);
+        for (number, file) in files.iter().enumerate() {
+            let base = &file.base;
+            let next = files.get(number + 1).map(|next| next.base);
             // What is known to be durable must be whole; above, a crash may have left anything.
             let trusted = self.how.clean || next.is_some_and(|next| next <= self.how.recovery_point);
             if let Some(before) = segments.last()
@@ -197,19 +191,15 @@ impl Loader<'_> {
                     (true, true) => return Err(OpenError::Hole { dir, from: before.end, to: *base }),
                     (true, false) => return Err(OpenError::Overlap { dir, base: *base, end: before.end }),
                     (false, _) => {
-                        self.drop_later(&bases[number..]).await?;
+                        self.drop_later(&files[number..]).await?;
                         break;
                     }
                 }
             }
-            // An index is written once its segment is finished, and a flush that covers what lies behind has synced it. At
-            // the recovery point itself, or above, a process that was killed may have written it and not synced it.
-            let index = match (has_index, self.how.clean || next.is_some_and(|next| next < self.how.recovery_point)) {
-                (false, _) => IndexFile::Missing,
-                (true, true) => IndexFile::Durable,
-                (true, false) => IndexFile::Written,
-            };
-            let found = self.segment(*base, index, trusted).await?;
+            // The flush that takes the recovery point into the next segment writes the indexes of this one. Where it stands at its
+            // very end they may be in the writing.
+            let written = self.how.clean || next.is_some_and(|next| next < self.how.recovery_point);
+            let found = self.segment(*file, trusted, written).await?;
             let cut = found.bad;
             if let (true, Some(next)) = (trusted, next)
                 && found.walk.end < next
@@ -218,7 +208,7 @@ impl Loader<'_> {
             }
             segments.push(self.settle(found, next.is_none(), trusted).await?);
             if cut.is_some() && !trusted {
-                self.drop_later(&bases[number + 1..]).await?;
+                self.drop_later(&files[number + 1..]).await?;
                 break;
             }
         }
@@ -228,46 +218,71 @@ impl Loader<'_> {
         Ok(segments)
     }
 
-    async fn drop_later(&mut self, later: &[(Offset, bool)]) -> Result<(), OpenError> {
-        let later: Vec<_> = later.iter().map(|later| later.0).collect();
+    async fn drop_later(&mut self, later: &[Files]) -> Result<(), OpenError> {
+        let later: Vec<_> = later.iter().map(|later| later.base).collect();
         self.recovery.dropped.extend(&later);
         self.drop_segments(&later).await
     }
 
-    async fn segment(&mut self, base: Offset, index_file: IndexFile, trusted: bool) -> Result<Found, OpenError> {
+    /// `trusted`: its batches are known to be whole. `written`: so are its indexes.
+    async fn segment(&mut self, files: Files, trusted: bool, written: bool) -> Result<Found, OpenError> {
+        let base = files.base;
         let path = FileName::new(base, Kind::Log).path(self.dir);
         let mut file = self.disk.open(&path, OpenMode::Existing).await.map_err(failed("open", &path))?;
         let len = self.disk.len(&file).await.map_err(failed("measure", &path))?;
         let mut segment = Segment::new(self.id(), base);
         segment.new = false;
         segment.named = true;
-        let has_index = index_file != IndexFile::Missing;
-        let index = if has_index { self.load_index(base, index_file).await? } else { None };
-        let mut sound = index.is_some();
-        if let (true, Some((last, position))) = (trusted, index.as_ref().and_then(OffsetIndex::last)) {
-            segment.index = index.expect("it has an entry");
+        let entry = OffsetIndex::ENTRY;
+        let index =
+            if files.index { self.load_index(base, Kind::Index, entry, OffsetIndex::parse).await? } else { None };
+        let entry = TimeIndex::ENTRY;
+        let time =
+            if files.time { self.load_index(base, Kind::TimeIndex, entry, TimeIndex::parse).await? } else { None };
+        let mut sound = index.is_some() && time.is_some();
+        let told = time.as_ref().and_then(TimeIndex::largest);
+        let found = index.as_ref().and_then(OffsetIndex::last);
+        let usable = trusted && written && sound;
+        if let (true, Some((last, position)), Some(index), Some(time)) = (usable, found, index, time) {
+            segment.index = index;
+            segment.time = time;
             let walk = Walk { end: base, epoch: LeaderEpoch::NONE, position };
             let mut found = Found { segment, file, len, walk, bad: None, rebuilt: false, saved: true };
-            if self.walk(&mut found, Some(last), false).await? {
-                return Ok(found);
+            let fits = self.walk(&mut found, Some(last), false).await?;
+            // A cut takes entries with it; else none may point behind the end.
+            let end = found.walk.end;
+            // Without an entry it says that there are no timestamps, which only the batches can know.
+            let speaks = !found.segment.time.entries().is_empty();
+            let inside =
+                found.bad.is_some() || found.segment.time.entries().last().is_none_or(|last| last.offset < end);
+            if fits && speaks && inside {
+                if found.segment.time.truncate(end).is_none() {
+                    return Ok(found);
+                }
+                // The newest batch was cut away with the torn tail.
             }
             (segment, file) = (found.segment, found.file);
-            sound = false;
+            sound = fits && inside && !speaks;
         }
         if !sound {
             self.recovery.indexes_rebuilt.push(base);
         }
         // Without an index entry the whole segment is walked; its CRCs are checked unless it is known to be good.
-        let crc = !(has_index && trusted);
+        let crc = !(files.index && trusted);
         if crc {
             self.recovery.checked.push(base);
         }
         segment.index = OffsetIndex::new(base);
+        segment.time = TimeIndex::new(base);
         let before =
             if trusted { LeaderEpoch::NONE } else { self.epochs.last().map_or(LeaderEpoch::NONE, |last| last.0) };
         let walk = Walk::new(base, before);
-        let mut found = Found { segment, file, len, walk, bad: None, rebuilt: true, saved: sound && trusted };
+        let mut found = Found { segment, file, len, walk, bad: None, rebuilt: true, saved: usable && sound };
         self.walk(&mut found, None, crc).await?;
+        if found.saved && found.segment.time.largest() != told {
+            self.recovery.indexes_rebuilt.push(base);
+            found.saved = false;
+        }
         Ok(found)
     }
 
@@ -301,7 +316,9 @@ impl Loader<'_> {
                 Ok(span) => {
                     self.recovery.batches += u64::from(crc);
                     if found.rebuilt {
-                        found.segment.index.note(span.last, position, span.size, self.config.index_interval_bytes);
+                        found.segment.note(&span, position, self.config.index_interval_bytes);
+                    } else {
+                        found.segment.time.note(span.last, span.max_timestamp, false);
                     }
                     if self.epochs.last().is_none_or(|last| last.0 != span.epoch) {
                         self.epochs.push((span.epoch, span.base));
@@ -337,10 +354,19 @@ impl Loader<'_> {
         segment.size = walk.position;
         segment.written = walk.position;
         segment.index_saved = true;
-        if !saved && !last {
-            // The last segment's index is written when that is finished.
-            let path = segment.index_path(self.dir);
-            self.write(&path, segment.index.print()).await.map_err(failed("write", &path))?;
+        if !last {
+            // The last segment's indexes are written when that is finished.
+            segment.time.finish();
+        }
+        if !last && !saved {
+            for kind in INDEXES {
+                let (path, bytes) = segment.index_file(kind, self.dir);
+                self.write(&path, bytes).await.map_err(failed("write", &path))?;
+            }
+        }
+        if last && segment.first.is_none() && segment.size > 0 {
+            let header = self.disk.read_at(&file, 0, HEADER_SIZE as u64).await.map_err(failed_at("read", &path, 0))?;
+            segment.first = peek(&header, u64::MAX).ok().map(|header| header.max_timestamp);
         }
         if last {
             segment.slot = Slot::Open(file);
@@ -374,26 +400,29 @@ impl Loader<'_> {
     }
 
     /// The entries of an index file up to its zero tail; `None` if it is not to be trusted.
-    async fn load_index(&self, base: Offset, state: IndexFile) -> Result<Option<OffsetIndex>, OpenError> {
-        let path = FileName::new(base, Kind::Index).path(self.dir);
+    async fn load_index<I>(
+        &self,
+        base: Offset,
+        kind: Kind,
+        entry: usize,
+        parse: fn(Offset, &[u8]) -> (I, IndexTail),
+    ) -> Result<Option<I>, OpenError> {
+        let path = FileName::new(base, kind).path(self.dir);
         let file = self.disk.open(&path, OpenMode::ReadOnly).await.map_err(failed("open", &path))?;
         let len = self.disk.len(&file).await.map_err(failed("measure", &path))?;
-        if state != IndexFile::Durable {
-            self.disk.sync(&file).await.map_err(failed("sync", &path))?;
-        }
         let mut bytes = Vec::new();
         loop {
             let at = bytes.len() as u64;
             let more = self.disk.read_at(&file, at, INDEX_BYTES).await.map_err(failed_at("read", &path, at))?;
             let filled = bytes.len();
             more.iter().for_each(|chunk| bytes.extend_from_slice(chunk));
-            let (index, tail) = OffsetIndex::parse(base, &bytes);
+            let (index, tail) = parse(base, &bytes);
             // Kafka preallocates 10 MiB of zeros; those are not read.
             let done = bytes.len() == filled || bytes.len() as u64 == len;
             match tail {
-                IndexTail::Zeros => return Ok((len % OffsetIndex::ENTRY as u64 == 0).then_some(index)),
+                IndexTail::Zeros => return Ok((len % entry as u64 == 0).then_some(index)),
                 IndexTail::None if done => return Ok(Some(index)),
-                IndexTail::Bad if done || bytes.len() % OffsetIndex::ENTRY == 0 => return Ok(None),
+                IndexTail::Bad if done || bytes.len() % entry == 0 => return Ok(None),
                 IndexTail::None | IndexTail::Bad => {}
             }
         }
@@ -426,7 +455,7 @@ impl Loader<'_> {
         };
         let mut epochs = match text.as_deref().map(LeaderEpochCache::parse) {
             // Epochs that begin behind the first batch are not all.
-            Some(Ok(epochs)) if epochs.earliest().map_or(end, |first| first.start) <= segments[0].base => epochs,
+            Some(Ok(epochs)) if epochs.earliest().map_or(end, |first| first.start) <= start => epochs,
             _ if end == segments[0].base => LeaderEpochCache::new(),
             _ => {
                 self.recovery.epochs_rebuilt = true;

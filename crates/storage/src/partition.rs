@@ -1,4 +1,5 @@
-//! [`Log`], by role: appends, flushes, reads, cuts and the file of leader epochs have a file each.
+//! [`Log`], by role: appends, flushes, reads, look-ups by time, cuts, what goes at the start, and the file of leader epochs have a
+//! file each.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -20,6 +21,8 @@ mod epochs;
 mod flush;
 mod producers;
 mod read;
+mod time;
+mod trim;
 
 use cut::Cuts;
 pub(crate) use epochs::EPOCH_FILE;
@@ -28,6 +31,8 @@ use flush::Flushes;
 use producers::Snapshots;
 pub(crate) use producers::history;
 use read::Reads;
+pub use time::Newest;
+use trim::Trims;
 
 /// An append on its way.
 #[derive(Debug)]
@@ -68,8 +73,10 @@ struct Pending {
 ///   below is durable; so whatever is not durable lies in the last segment, which recovery reads in any case.
 ///
 /// - [`Log::producers`] is the fold of the assigned batches, in flight or not, and of nothing that failed or was cut.
+/// - Segments go at the start one after the other, the oldest first, each durably before the next, and only what is durable: a power
+///   loss leaves no hole.
 ///
-/// Deliberately absent: records (nothing here decodes one), waiting, time indexes, retention.
+/// Deliberately absent: records (nothing here decodes one), waiting.
 pub struct Log {
     dir: Dir,
     config: LogConfig,
@@ -97,6 +104,7 @@ pub struct Log {
     reads: Reads,
     flushes: Flushes,
     cuts: Cuts,
+    trims: Trims,
     closing: bool,
     broken: Option<DiskError>,
     events: VecDeque<LogEvent>,
@@ -141,6 +149,7 @@ impl Log {
             reads: Reads::default(),
             flushes: Flushes::new(loaded.end),
             cuts: Cuts::default(),
+            trims: Trims::default(),
             closing: false,
             broken: None,
             events: VecDeque::new(),
@@ -213,6 +222,11 @@ impl Log {
         &self.dir
     }
 
+    /// How it is kept.
+    pub const fn config(&self) -> &LogConfig {
+        &self.config
+    }
+
     /// Why the log takes nothing any more, if so.
     pub const fn broken(&self) -> Option<&DiskError> {
         self.broken.as_ref()
@@ -234,8 +248,8 @@ impl Log {
         if self.cuts.any() { Err(LogError::Busy("cut")) } else { Ok(()) }
     }
 
-    /// The log now begins at `offset`, if that is further on and inside the log. Segments stay until retention takes them;
-    /// the new start is durable once the owner has written its checkpoint.
+    /// The log now begins at `offset`, if that is further on and inside the log. Segments stay until [`Log::trim`]; the new start is
+    /// durable once the owner has written its checkpoint, or once no segment below is left.
     pub fn raise_log_start(&mut self, offset: Offset) {
         let offset = offset.min(self.log_end_offset);
         if offset > self.log_start_offset {
@@ -317,11 +331,12 @@ impl Log {
             What::Appended => self.append_completed(result),
             What::Read(ticket) => self.read_completed(ticket, result),
             What::Synced(id) => self.sync_completed(id, result),
-            What::Index(id) => self.index_completed(id, result),
+            What::Index(id, kind) => self.index_completed(id, kind, result),
             What::Snapshot(at) => self.snapshot_completed(at, result),
             What::Named => self.names_completed(result),
             What::Epochs => self.epochs_completed(result),
             What::Cut => self.cut_completed(result),
+            What::Trim => self.trim_completed(result),
         }
     }
 
@@ -347,6 +362,7 @@ impl Log {
         }
         self.progress_appends();
         self.progress_flushes();
+        self.progress_trims();
         self.progress_cuts();
         self.progress_flushes();
     }
@@ -365,6 +381,7 @@ impl Log {
             .chain(self.epoch_file.clear())
             .chain(self.cuts.clear())
             .collect::<Vec<_>>();
+        self.trims.clear();
         for ticket in tickets {
             self.fail(ticket, error.clone().into());
         }

@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use log::OffsetIndex;
-use protocol::{Chunks, Offset};
+use log::{BatchSpan, OffsetIndex, TimeIndex};
+use protocol::{Chunks, Offset, Timestamp};
 use runtime::{DiskOp, OpenFile, OpenMode};
 
 use crate::io::What;
@@ -64,9 +64,18 @@ pub(crate) struct Segment {
     /// Its name is durable.
     pub named: bool,
     pub index: OffsetIndex,
-    /// The index file is durable and says what `index` says.
+    pub time: TimeIndex,
+    /// The index files are durable and say what `index` and `time` say.
     pub index_saved: bool,
+    /// The largest timestamp of the first batch, if that was seen and has one.
+    pub first: Option<Timestamp>,
+    /// When it was begun and last written, by the host's clock; after a restart, when that was first asked for.
+    pub begun: Option<Timestamp>,
+    pub touched: Option<Timestamp>,
 }
+
+/// The files beside a segment that are made of its batches' headers.
+pub(crate) const INDEXES: [Kind; 2] = [Kind::Index, Kind::TimeIndex];
 
 impl Segment {
     pub(crate) fn new(id: SegmentId, base: Offset) -> Self {
@@ -80,16 +89,42 @@ impl Segment {
             new: true,
             named: false,
             index: OffsetIndex::new(base),
+            time: TimeIndex::new(base),
             index_saved: false,
+            first: None,
+            begun: None,
+            touched: None,
         }
+    }
+
+    /// A batch is written at `position`; `interval` is `index.interval.bytes`.
+    pub(crate) fn note(&mut self, span: &BatchSpan, position: u64, interval: u32) {
+        let due = self.index.note(span.last, position, span.size, interval);
+        self.time.note(span.last, span.max_timestamp, due);
+        if position == 0 {
+            self.first = Some(span.max_timestamp);
+        }
+    }
+
+    /// The time that `segment.ms` counts from; none without timestamps. Where the first batch was not seen (a segment that a cut
+    /// has made the last again), the earliest that an index entry tells.
+    pub(crate) fn first_timestamp(&self) -> Timestamp {
+        let indexed = || self.time.entries().first().copied().or_else(|| self.time.largest());
+        self.first.or_else(|| indexed().map(|entry| entry.timestamp)).unwrap_or(Timestamp::NONE)
     }
 
     pub(crate) fn path(&self, dir: &str) -> String {
         FileName::new(self.base, Kind::Log).path(dir)
     }
 
-    pub(crate) fn index_path(&self, dir: &str) -> String {
-        FileName::new(self.base, Kind::Index).path(dir)
+    /// The path of an index, and the bytes that it is to have.
+    pub(crate) fn index_file(&self, kind: Kind, dir: &str) -> (String, Vec<u8>) {
+        let bytes = match kind {
+            Kind::Index => self.index.print(),
+            Kind::TimeIndex => self.time.print(),
+            other => unreachable!("{other:?} is no index of batches"),
+        };
+        (FileName::new(self.base, kind).path(dir), bytes)
     }
 
     pub(crate) fn open_op(&self, dir: &str) -> DiskOp {

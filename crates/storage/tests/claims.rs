@@ -4,11 +4,12 @@ mod support;
 
 use std::io::ErrorKind;
 
-use protocol::{Chunks, LeaderEpoch, Offset};
-use storage::{AppendError, LogConfig, LogError, LogEvent, OpenHow, Reading};
+use log::{Expiry, Retention};
+use protocol::{Chunks, LeaderEpoch, Offset, Timestamp};
+use storage::{AppendError, LogConfig, LogError, LogEvent, Newest, OpenHow, Reading};
 use support::disk::MemDisk;
 use support::driver::{DIR, Driver};
-use support::{Random, batch};
+use support::{NOW, Random, batch, batch_at};
 
 const EPOCH: LeaderEpoch = LeaderEpoch(1);
 const ALL: Offset = Offset(i64::MAX);
@@ -33,7 +34,7 @@ impl Bench {
     /// Appends a batch of `records` records of 100 bytes.
     fn submit(&mut self, records: usize) -> storage::Ticket {
         let seed = self.random.next();
-        let assigned = self.driver.log.append_as_leader(EPOCH, vec![batch(0, -1, records, 100, seed)]);
+        let assigned = self.driver.log.append_as_leader(EPOCH, vec![batch(0, -1, records, 100, seed)], NOW);
         assigned.expect("the log takes appends").ticket.expect("a batch was given")
     }
 
@@ -98,7 +99,7 @@ fn a_failed_sync_breaks_the_log_and_nothing_is_called_durable() {
     assert_eq!(error.to_string(), "failed to sync t-0/00000000000000000000.log: input/output error");
     assert!(matches!(bench.driver.take_events()[..], [LogEvent::Broken { .. }]));
     assert_eq!(bench.driver.log.recovery_point(), Offset(0));
-    assert!(bench.driver.log.append_as_leader(EPOCH, vec![batch(0, 0, 1, 1, 1)]).is_err());
+    assert!(bench.driver.log.append_as_leader(EPOCH, vec![batch(0, 0, 1, 1, 1)], NOW).is_err());
     assert!(bench.driver.log.read(Offset(0), ALL, 100, true).is_err());
     let again = bench.driver.log.flush();
     assert!(matches!(bench.driver.wait(&mut bench.random, again), LogEvent::Failed { .. }));
@@ -108,7 +109,7 @@ fn a_failed_sync_breaks_the_log_and_nothing_is_called_durable() {
 fn the_newest_batches_are_read_without_the_disk_and_share_their_bytes() {
     let mut bench = Bench::new(LogConfig::default());
     let sent = batch(0, 0, 1, 100, 9);
-    let ticket = bench.driver.log.append_as_leader(EPOCH, vec![sent.clone()]).unwrap().ticket.unwrap();
+    let ticket = bench.driver.log.append_as_leader(EPOCH, vec![sent.clone()], NOW).unwrap().ticket.unwrap();
     bench.driver.wait(&mut bench.random, ticket);
     let before = bench.driver.disk.ops();
     let Ok(Reading::Ready(data)) = bench.driver.log.read(Offset(0), ALL, 1 << 20, true) else {
@@ -179,7 +180,7 @@ fn what_a_reader_holds_stays_what_it_was() {
     bench.driver.log.truncate(Offset(0));
     bench.driver.settle(&mut bench.random);
     bench.driver.log.assign_epoch(LeaderEpoch(2));
-    let other = bench.driver.log.append_as_leader(LeaderEpoch(2), vec![batch(0, 0, 3, 100, 77)]);
+    let other = bench.driver.log.append_as_leader(LeaderEpoch(2), vec![batch(0, 0, 3, 100, 77)], NOW);
     bench.driver.wait(&mut bench.random, other.unwrap().ticket.unwrap());
     assert_eq!(held.records.to_vec(), before);
     assert_ne!(bench.driver.read_all(&mut bench.random, Offset(0), 1 << 20), before);
@@ -269,20 +270,20 @@ fn a_follower_appends_what_the_leader_wrote_and_refuses_what_cannot_follow() {
     records.append(batch(2, 3, 1, 50, 2).bytes);
     let mut torn = batch(3, 3, 1, 50, 3).bytes;
     records.append(torn.split_to(70));
-    let late = log.append_as_follower(records.clone(), LeaderEpoch(2)).expect("the first batch is of epoch 1");
+    let late = log.append_as_follower(records.clone(), LeaderEpoch(2), NOW).expect("the first batch is of epoch 1");
     assert_eq!(
         (late.base, late.end),
         (Offset(0), Offset(2)),
         "KAFKA-18723: epoch 3 was not there when this was asked for"
     );
-    let rest = log.append_as_follower(records.slice(good.len(), records.len()), LeaderEpoch(3)).unwrap();
+    let rest = log.append_as_follower(records.slice(good.len(), records.len()), LeaderEpoch(3), NOW).unwrap();
     assert_eq!((rest.base, rest.end), (Offset(2), Offset(3)), "the torn batch is left away");
 
-    let error = log.append_as_follower(good, LeaderEpoch(3)).unwrap_err();
+    let error = log.append_as_follower(good, LeaderEpoch(3), NOW).unwrap_err();
     assert_eq!(error.to_string(), "batch 0: offsets 0 to 1 where 3 or more is due");
     let mut flipped = batch(3, 3, 1, 50, 4).bytes.to_vec();
     flipped[100] ^= 1;
-    let error = log.append_as_follower(Chunks::from(flipped), LeaderEpoch(3)).unwrap_err();
+    let error = log.append_as_follower(Chunks::from(flipped), LeaderEpoch(3), NOW).unwrap_err();
     assert!(error.to_string().starts_with("batch 0: crc is 0x"), "{error}");
     assert_eq!(log.next_offset(), Offset(3));
     bench.driver.settle(&mut bench.random);
@@ -292,7 +293,7 @@ fn a_follower_appends_what_the_leader_wrote_and_refuses_what_cannot_follow() {
 #[test]
 fn a_leader_appends_only_in_the_epoch_it_was_given() {
     let mut bench = Bench::new(LogConfig::default());
-    let error = bench.driver.log.append_as_leader(LeaderEpoch(2), vec![batch(0, 0, 1, 1, 1)]).unwrap_err();
+    let error = bench.driver.log.append_as_leader(LeaderEpoch(2), vec![batch(0, 0, 1, 1, 1)], NOW).unwrap_err();
     assert!(matches!(error, AppendError::Epoch { epoch: LeaderEpoch(2), latest: EPOCH }), "{error}");
 }
 
@@ -358,4 +359,140 @@ fn how_long_an_unclean_start_takes_depends_on_what_lies_above_the_recovery_point
     };
     let (few, many) = (syncs(20), syncs(200));
     assert!(many <= few + 1, "{few} syncs for 20 batches, {many} for 200");
+}
+
+fn names(bench: &Bench) -> Vec<String> {
+    let names = bench.driver.disk.names().into_iter();
+    names.filter_map(|name| name.strip_prefix("t-0/00000000000000000").map(str::to_owned)).collect()
+}
+
+/// Appends one record of 100 bytes with this timestamp.
+fn append_at(bench: &mut Bench, time: i64) {
+    let batch = batch_at(time, 0, -1, 1, 100, 3);
+    let assigned = bench.driver.log.append_as_leader(EPOCH, vec![batch], NOW).expect("the log takes appends");
+    bench.driver.wait(&mut bench.random, assigned.ticket.expect("a batch was given"));
+}
+
+#[test]
+fn a_segment_does_not_span_more_of_the_records_time_than_segment_ms() {
+    let mut bench = Bench::new(LogConfig { segment_ms: 100, ..LogConfig::default() });
+    for time in [500, 600, 550, 601, 602, 502] {
+        append_at(&mut bench, time);
+    }
+    let bases: Vec<_> = bench.driver.log.segment_bases().map(|base| base.0).collect();
+    assert_eq!(bases, [0, 3], "the clock is not asked, and an older record does not roll");
+}
+
+#[test]
+fn without_timestamps_segments_roll_by_the_hosts_time() {
+    let mut bench = Bench::new(LogConfig { segment_ms: 100, ..LogConfig::default() });
+    for now in [0, 100, 101, 150] {
+        let batch = batch_at(-1, 0, -1, 1, 100, 3);
+        bench.driver.log.append_as_leader(EPOCH, vec![batch], Timestamp(NOW.0 + now)).expect("the log takes appends");
+    }
+    assert_eq!(bench.driver.log.segment_bases().map(|base| base.0).collect::<Vec<_>>(), [0, 2]);
+}
+
+#[test]
+fn another_segment_size_counts_at_the_next_append() {
+    let mut bench = Bench::new(LogConfig::default());
+    bench.append(9);
+    bench.append(9);
+    assert_eq!(bench.driver.log.segment_bases().count(), 1);
+    bench.driver.log.configure(small_segments());
+    bench.append(1);
+    assert_eq!(bench.driver.log.segment_bases().count(), 2);
+}
+
+#[test]
+fn what_is_too_old_goes_when_it_is_durable_and_its_files_are_left_to_the_owner() {
+    let retention = Retention { ms: 1000, ..Retention::default() };
+    let mut bench = Bench::new(LogConfig { retention, segment_ms: 100, ..LogConfig::default() });
+    for time in [0, 200, 400, 2000] {
+        append_at(&mut bench, time);
+    }
+    let log = &mut bench.driver.log;
+    assert_eq!(log.expired(Offset(4), Timestamp(1000)), None);
+    assert_eq!(log.expired(Offset(1), Timestamp(1300)), Some((Offset(1), Expiry::Time)), "not what is not committed");
+    let (start, _) = log.expired(Offset(4), Timestamp(1300)).expect("two are too old");
+    assert_eq!(start, Offset(2));
+    log.raise_log_start(start);
+    log.trim(NOW);
+    assert!(matches!(log.read(Offset(1), ALL, 100, true), Err(LogError::OutOfRange { .. })));
+    bench.driver.settle(&mut bench.random);
+    let trimmed = bench.driver.take_events().into_iter().find_map(|event| match event {
+        LogEvent::Trimmed { files } => Some(files),
+        _ => None,
+    });
+    assert_eq!(trimmed.map(|files| files.len()), Some(10));
+    assert_eq!(bench.driver.log.first_segment(), Offset(2));
+    let gone = ["000.index.deleted", "000.log.deleted", "000.timeindex.deleted"];
+    assert_eq!(names(&bench)[..3], gone, "renamed, not removed");
+    bench.reopen(&LogConfig::default(), OpenHow::UNKNOWN);
+    assert_eq!(bench.driver.log.log_start_offset(), Offset(2), "the first segment says where the log begins");
+    assert!(!names(&bench).iter().any(|name| name.ends_with(".deleted")));
+}
+
+#[test]
+fn the_last_segment_goes_too_and_the_log_goes_on_behind_it() {
+    let retention = Retention { bytes: 0, ..Retention::default() };
+    let mut bench = Bench::new(LogConfig { retention, ..LogConfig::default() });
+    bench.append(3);
+    bench.append(4);
+    let (start, why) = bench.driver.log.expired(Offset(7), NOW).expect("nothing may stay");
+    assert_eq!((start, why), (Offset(7), Expiry::Size));
+    bench.driver.log.raise_log_start(start);
+    bench.driver.log.trim(NOW);
+    let ticket = bench.submit(1);
+    assert!(matches!(bench.driver.wait(&mut bench.random, ticket), LogEvent::Appended { end: Offset(8), .. }));
+    assert_eq!((bench.driver.log.first_segment(), bench.driver.log.log_start_offset()), (Offset(7), Offset(7)));
+    bench.driver.disk.lose_power(&mut bench.random);
+    bench.reopen(&LogConfig::default(), OpenHow::UNKNOWN);
+    assert_eq!(bench.driver.log.log_start_offset(), Offset(7));
+}
+
+/// Without it a power loss could leave torn bytes below durable ones, and recovery would drop those.
+#[test]
+fn a_segment_that_is_not_durable_stays_until_it_is() {
+    let mut bench = Bench::new(LogConfig { segment_bytes: 400, ..LogConfig::default() });
+    for _ in 0..3 {
+        bench.submit(1);
+    }
+    while bench.driver.log.log_end_offset() < Offset(3) {
+        assert!(bench.driver.deliver() || bench.driver.disk.step(&mut bench.random));
+    }
+    bench.driver.log.raise_log_start(Offset(2));
+    bench.driver.log.trim(NOW);
+    loop {
+        let log = &bench.driver.log;
+        assert!(log.first_segment() <= log.recovery_point(), "{} goes", log.first_segment());
+        if log.first_segment() == Offset(2) {
+            break;
+        }
+        assert!(bench.driver.deliver() || bench.driver.disk.step(&mut bench.random), "nothing more happens");
+    }
+}
+
+#[test]
+fn a_time_index_that_cannot_be_right_is_made_anew() {
+    let clean = OpenHow { clean: true, recovery_point: Offset(8), log_start: Offset(0) };
+    let config = LogConfig { index_interval_bytes: 100, ..LogConfig::default() };
+    let behind = [0, 0, 0, 0, 0, 0, 9, 9, 0, 0, 9, 9];
+    for damage in [&[][..], &[0; 240], &behind, &[9; 12], &[1; 7]] {
+        let mut bench = Bench::new(config.clone());
+        for time in [10, 30, 20, 30, 5, 40, 40, 1] {
+            append_at(&mut bench, time);
+        }
+        let close = bench.driver.log.close();
+        bench.driver.wait(&mut bench.random, close);
+        let path = "t-0/00000000000000000000.timeindex";
+        let before = bench.driver.disk.get(path).expect("written when the log is closed");
+        bench.driver.disk.put(path, damage);
+        bench.reopen(&config, clean);
+        assert_eq!(bench.driver.recovery.indexes_rebuilt, [Offset(0)], "{damage:?}");
+        assert_eq!(bench.driver.log.newest(), Newest::At { timestamp: Timestamp(40), offset: Offset(5) });
+        let close = bench.driver.log.close();
+        bench.driver.wait(&mut bench.random, close);
+        assert_eq!(bench.driver.disk.get(path), Some(before), "{damage:?}");
+    }
 }

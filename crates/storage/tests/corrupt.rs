@@ -17,7 +17,7 @@ fn log(disk: &MemDisk, random: &mut Random, config: &LogConfig) {
         for _ in 0..8 {
             let base = driver.log.next_offset().0;
             let appended = batch(base, epoch, 1 + random.below(3) as usize, random.below(90) as usize, random.next());
-            driver.log.append_as_leader(LeaderEpoch(epoch), vec![appended]).expect("an open log");
+            driver.log.append_as_leader(LeaderEpoch(epoch), vec![appended], support::NOW).expect("an open log");
             driver.settle(random);
         }
     }
@@ -97,6 +97,7 @@ fn no_content_of_a_disk_makes_a_log_panic() {
             flush_messages: None,
             tail_bytes: 0,
             contiguous: random.chance(2),
+            ..LogConfig::default()
         };
         let disk = MemDisk::default();
         log(&disk, &mut random, &config);
@@ -134,7 +135,7 @@ fn no_content_of_a_disk_makes_a_log_panic() {
         if driver.log.available().is_ok() {
             let (base, epoch) = (driver.log.next_offset().0, LeaderEpoch(9));
             driver.log.assign_epoch(epoch);
-            driver.log.append_as_leader(epoch, vec![batch(base, 9, 1, 20, seed)]).expect("an open log");
+            driver.log.append_as_leader(epoch, vec![batch(base, 9, 1, 20, seed)], support::NOW).expect("an open log");
             driver.settle(&mut random);
         }
     }

@@ -310,7 +310,8 @@ impl Driver {
             }
             LogEvent::Failed { ticket, error } => self.log_failed(ticket, &error),
             LogEvent::Broken { error } => self.fail(format!("the metadata log is broken: {error}")),
-            LogEvent::EpochStored { .. } | LogEvent::Closed { .. } => {}
+            // Nothing takes away of the metadata log yet.
+            LogEvent::EpochStored { .. } | LogEvent::Closed { .. } | LogEvent::Trimmed { .. } => {}
         }
     }
 

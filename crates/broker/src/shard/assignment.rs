@@ -69,9 +69,9 @@ impl Shard {
         for slot in self.slots.values_mut() {
             if let Slot::Open(hosted, _) = slot {
                 let topic = hosted.name.topic.clone();
-                let log = rules::log_config(image, &self.ctx.config, &topic);
-                hosted.segment_bytes = log.segment_bytes;
-                hosted.log.configure(log);
+                hosted.log.configure(rules::log_config(image, &self.ctx.config, &topic));
+                hosted.keeping = rules::keeping(image, &self.ctx.config, &topic);
+                hosted.unflushed(self.ctx.now.mono);
                 let config = rules::partition_config(image, &self.ctx.config, &topic);
                 hosted.run(&mut self.ctx, Event::Configured(config));
             }
@@ -141,10 +141,12 @@ impl Shard {
         };
         let image = Arc::clone(self.image.as_ref().expect("an image assigned the partition"));
         let config = rules::partition_config(&image, &self.ctx.config, &name.topic);
-        let segment_bytes = rules::log_config(&image, &self.ctx.config, &name.topic).segment_bytes;
+        let keeping = rules::keeping(&image, &self.ctx.config, &name.topic);
         let (node, brokers) = (self.ctx.node, Arc::clone(&self.brokers));
         let make = |facts| Partition::new(node, config, brokers, facts);
-        let hosted = Hosted::new(id, name, opening, log, segment_bytes, make, high_watermark);
+        let mut hosted = Hosted::new(id, name, opening, log, keeping, make, high_watermark);
+        // It may have changed since the opening began.
+        hosted.log.configure(rules::log_config(&image, &self.ctx.config, &hosted.name.topic));
         self.slots.insert(id, Slot::Open(Box::new(hosted), waiting));
         if self.stopping.is_some() {
             if let Some(Slot::Open(hosted, _)) = self.slots.get_mut(&id) {

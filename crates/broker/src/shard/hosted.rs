@@ -12,13 +12,14 @@ use protocol::{
     Chunks, ErrorCode, LeaderEpoch, Monotonic, NodeId, Now, Offset, Timestamp, TopicIdPartition, TopicPartition,
 };
 use replication::{AlterPartition, Effect, Effects, Event, Fired, LogFacts, Partition, Role, Token, View, WatchKind};
-use runtime::{EffectPoint, Env, Observation, Post, effect, observation};
+use runtime::{Disk, EffectPoint, Env, Observation, Post, effect, observation};
 use storage::{AppendError, Log, LogError, LogEvent, Ticket};
 
 use super::Lifecycle;
 use super::deletion::DeletionWait;
 use super::message::{FetchReply, PartData, ProduceReply, RequestId, ShardMessage};
 use super::offsets::Scan;
+use super::retention::{Keeping, remove_files};
 use super::standing::Standing;
 use crate::config::Config;
 use crate::lifecycle;
@@ -32,6 +33,8 @@ pub(super) struct Context {
     pub config: Arc<Config>,
     pub lifecycle: Arc<dyn Lifecycle>,
     pub post: Post<ShardMessage>,
+    /// The log directory's.
+    pub disk: Disk,
     pub now: Now,
     pub next_token: u64,
     /// Scratch, empty between steps.
@@ -126,8 +129,9 @@ pub(super) struct Hosted {
     pub log: Log,
     /// Invariant: `machine.view()` after the last step.
     pub view: View,
-    /// `segment.bytes`: what a batch must fit into.
-    pub segment_bytes: u64,
+    pub keeping: Keeping,
+    /// When `flush.ms` is over for what is not flushed.
+    pub flush_at: Option<Monotonic>,
     pub waiters: BTreeMap<Token, Waiter>,
     pub tickets: BTreeMap<Ticket, Purpose>,
     /// Fetch sessions that wait here: they are told of changes.
@@ -161,7 +165,7 @@ impl Hosted {
         name: TopicPartition,
         opening: u64,
         log: Log,
-        segment_bytes: u64,
+        keeping: Keeping,
         make: impl FnOnce(LogFacts) -> Partition,
         high_watermark: Offset,
     ) -> Self {
@@ -178,7 +182,8 @@ impl Hosted {
             view: machine.view(),
             machine,
             log,
-            segment_bytes,
+            keeping,
+            flush_at: None,
             waiters: BTreeMap::new(),
             tickets: BTreeMap::new(),
             standing: Vec::new(),
@@ -277,8 +282,12 @@ impl Hosted {
         match effect {
             Effect::Append { base, next, stamp, .. } => {
                 let assigned = match (incoming, stamp) {
-                    (Some(Incoming::Produced(batch)), Some(epoch)) => self.log.append_as_leader(epoch, vec![batch]),
-                    (Some(Incoming::Copied(bytes)), None) => self.log.append_as_follower(bytes, self.view.leader_epoch),
+                    (Some(Incoming::Produced(batch)), Some(epoch)) => {
+                        self.log.append_as_leader(epoch, vec![batch], ctx.now.wall)
+                    }
+                    (Some(Incoming::Copied(bytes)), None) => {
+                        self.log.append_as_follower(bytes, self.view.leader_epoch, ctx.now.wall)
+                    }
                     _ => unreachable!("an append is ordered in the step that brought its batches"),
                 };
                 match assigned {
@@ -325,7 +334,7 @@ impl Hosted {
         }
     }
 
-    fn is_cutting(&self) -> bool {
+    pub(super) fn is_cutting(&self) -> bool {
         self.tickets.values().any(|purpose| matches!(purpose, Purpose::Cut))
     }
 
@@ -362,9 +371,16 @@ impl Hosted {
                         });
                     }
                 }
+                self.unflushed(ctx.now.mono);
                 self.events.push_back(Event::Appended { end });
             }
+            LogEvent::Trimmed { files } => {
+                remove_files(&ctx.env, &ctx.disk, files, self.keeping.delete_delay);
+            }
             LogEvent::Flushed { end, .. } => {
+                if end >= self.log.log_end_offset() {
+                    self.flush_at = None;
+                }
                 ctx.env.observe(Observation::LogFlushed { partition: self.name.clone(), end });
             }
             LogEvent::Read { ticket, data } => match self.tickets.remove(&ticket) {

@@ -15,6 +15,7 @@ mod message;
 mod offsets;
 mod opening;
 mod requests;
+mod retention;
 pub mod rules;
 mod serve;
 mod source;

@@ -1,12 +1,12 @@
 //! ListOffsets and OffsetForLeaderEpoch at a partition.
 //!
-//! Look-ups by time scan the log's batches from its start: there is no time index yet (Kafka begins at an index entry).
+//! A look-up by time begins where the time indexes say, and looks through the batches from there on.
 
 use protocol::batch::{Batch, Batches};
 use protocol::{ErrorCode, LeaderEpoch, Offset, Timestamp};
 use replication::{ListOffsets, ListOffsetsPlan, OffsetAnswer};
 use runtime::Post;
-use storage::{ReadData, Reading};
+use storage::{Newest, ReadData, Reading};
 
 use super::hosted::{Hosted, Purpose};
 use super::message::{ListOffset, OffsetReply};
@@ -20,6 +20,8 @@ pub(super) struct Scan {
     plan: ListOffsetsPlan,
     /// The first record with at least this time; `None`: the first with the largest.
     at_least: Option<Timestamp>,
+    /// Records below are not there: the log's start when the scan began.
+    start: Offset,
     /// Where the next read begins.
     next: Offset,
     /// The log's end when the scan began.
@@ -42,7 +44,7 @@ impl Scan {
             let Ok(batch) = batch else { return Some(Err(ErrorCode::CorruptMessage)) };
             let time = batch.header.max_timestamp;
             match self.at_least {
-                Some(at_least) if time >= at_least => match first_at_least(&batch, at_least) {
+                Some(at_least) if time >= at_least => match first_at_least(&batch, at_least, self.start) {
                     Ok(None) => {}
                     Ok(found) => return Some(self.plan.found(found)),
                     Err(error) => return Some(Err(error)),
@@ -61,18 +63,19 @@ impl Scan {
         Some(match &self.largest {
             None => self.plan.found(None),
             Some(largest) => {
-                first_at_least(largest, largest.header.max_timestamp).and_then(|found| self.plan.found(found))
+                let newest = largest.header.max_timestamp;
+                first_at_least(largest, newest, self.start).and_then(|found| self.plan.found(found))
             }
         })
     }
 }
 
-/// The first record of a batch that is not older.
-fn first_at_least(batch: &Batch, time: Timestamp) -> Result<Option<OffsetAnswer>, ErrorCode> {
+/// The first record of a batch at or above `start` that is not older.
+fn first_at_least(batch: &Batch, time: Timestamp, start: Offset) -> Result<Option<OffsetAnswer>, ErrorCode> {
     let records = batch.records().map_err(|_| ErrorCode::CorruptMessage)?;
     for record in records {
         let record = record.map_err(|_| ErrorCode::CorruptMessage)?;
-        if record.timestamp >= time {
+        if record.timestamp >= time && record.offset >= start {
             return Ok(Some(OffsetAnswer {
                 offset: record.offset,
                 timestamp: record.timestamp,
@@ -93,16 +96,31 @@ impl Hosted {
         if let ListOffsetsPlan::Answer(answer) = plan {
             return reply.post((ask.part, Ok(answer)));
         }
-        let at_least = match ask.what {
-            ListOffsets::AtTimestamp(time) => Some(time),
-            _ => None,
+        let (start, end) = (self.view.log_start_offset, self.view.log_end_offset);
+        let at_least = match (ask.what, self.log.newest()) {
+            (ListOffsets::AtTimestamp(time), _) => Some(time),
+            (_, Newest::Nowhere) => return reply.post((ask.part, plan.found(None))),
+            (_, Newest::At { timestamp, .. }) => Some(timestamp),
+            (_, Newest::Hidden) => None,
         };
-        let (next, end) = (self.view.log_start_offset, self.view.log_end_offset);
-        self.scan(Scan { part: ask.part, plan, at_least, next, end, largest: None, reply: reply.clone() });
+        let (part, reply) = (ask.part, reply.clone());
+        self.scan(Scan { part, plan, at_least, start, next: start, end, largest: None, reply });
     }
 
     fn scan(&mut self, mut scan: Scan) {
         loop {
+            if let Some(at_least) = scan.at_least {
+                match self.log.seek(at_least, scan.next) {
+                    Some(next) if next < scan.end => scan.next = next,
+                    // What is that new is not written yet, or there is nothing.
+                    Some(offset) => {
+                        let leader_epoch = self.view.leader_epoch;
+                        let found = OffsetAnswer { offset, timestamp: at_least, leader_epoch };
+                        return scan.answer(scan.plan.found(Some(found)));
+                    }
+                    None => return scan.answer(scan.plan.found(None)),
+                }
+            }
             match self.log.read(scan.next, scan.end, SCAN_BYTES, true) {
                 Err(_) => return scan.answer(Err(ErrorCode::KafkaStorageError)),
                 Ok(Reading::Pending(ticket)) => {

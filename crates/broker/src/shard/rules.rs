@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use log::Retention;
 use metadata::Image;
 use metadata::configs::topic_config;
 use protocol::batch::{Rules, TimestampType};
@@ -10,6 +11,7 @@ use protocol::{Str, Timestamp};
 use replication::PartitionConfig;
 use storage::LogConfig;
 
+use super::retention::Keeping;
 use crate::config::{Config, RecordValidation};
 
 /// What a replica decides by.
@@ -26,12 +28,30 @@ pub fn log_config(image: &Image, config: &Config, topic: &Str) -> LogConfig {
     let numbers = &config.numbers;
     let of = |name, default| number(image, config, topic, name, default);
     let flush = of("flush.messages", numbers.log_flush_interval_messages);
+    let defaults = LogConfig::default();
     LogConfig {
         segment_bytes: of("segment.bytes", numbers.log_segment_bytes).unsigned_abs(),
         index_interval_bytes: clamp(of("index.interval.bytes", numbers.log_index_interval_bytes)),
         segment_index_bytes: clamp(of("segment.index.bytes", numbers.log_index_size_max_bytes)),
+        segment_ms: of("segment.ms", defaults.segment_ms),
+        segment_jitter_ms: of("segment.jitter.ms", 0),
+        retention: Retention {
+            delete: value(image, config, topic, "cleanup.policy").is_none_or(|policies| policies.contains("delete")),
+            ms: of("retention.ms", defaults.retention.ms),
+            bytes: of("retention.bytes", -1),
+        },
         flush_messages: (flush != i64::MAX).then_some(flush.unsigned_abs()),
-        ..LogConfig::default()
+        ..defaults
+    }
+}
+
+/// What of that is done by whoever owns the log.
+pub fn keeping(image: &Image, config: &Config, topic: &Str) -> Keeping {
+    let of = |name, default| number(image, config, topic, name, default);
+    let flush = of("flush.ms", i64::MAX);
+    Keeping {
+        delete_delay: Config::ms(of("file.delete.delay.ms", config.numbers.log_segment_delete_delay_ms)),
+        flush_interval: (flush != i64::MAX).then(|| Config::ms(flush).max(Duration::from_millis(1))),
     }
 }
 

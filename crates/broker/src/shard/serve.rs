@@ -40,7 +40,7 @@ impl Hosted {
             Ok(batch) => batch,
             Err(error) => return refuse(error, log_start),
         };
-        if batch.bytes.len() as u64 > self.segment_bytes {
+        if batch.bytes.len() as u64 > self.log.config().segment_bytes {
             return refuse(ErrorCode::RecordListTooLarge, Offset::NONE);
         }
         if self.log.available().is_err() {

@@ -70,6 +70,7 @@ pub(super) struct Shard {
     pub(super) next_high_watermarks: Monotonic,
     pub(super) next_recovery_points: Monotonic,
     pub(super) next_expiry: Monotonic,
+    pub(super) next_retention: Monotonic,
     /// `None` once this shard is ready.
     pub(super) unready: Option<Arc<AtomicUsize>>,
     /// What passed through partitions that are no longer here.
@@ -109,6 +110,7 @@ impl Shard {
                 config: start.config,
                 lifecycle: start.lifecycle,
                 post: start.post,
+                disk: start.storage.dir.disk().clone(),
                 now,
                 next_token: 0,
                 effects: Vec::new(),
@@ -138,6 +140,7 @@ impl Shard {
             next_high_watermarks: Monotonic::NEVER,
             next_recovery_points: Monotonic::NEVER,
             next_expiry: Monotonic::NEVER,
+            next_retention: Monotonic::NEVER,
             unready: Some(start.unready),
             gone: Traffic::default(),
             stopping: None,
@@ -149,6 +152,7 @@ impl Shard {
         self.next_high_watermarks = self.ctx.now.mono + self.high_watermark_interval();
         self.next_recovery_points = self.ctx.now.mono + self.recovery_point_interval();
         self.next_expiry = self.ctx.now.mono + self.expiry_interval();
+        self.next_retention = self.ctx.now.mono + self.first_retention();
         loop {
             let deadline = self.deadline();
             let first = self.ctx.env.timeout_at(deadline, inbox.recv()).await;
@@ -177,6 +181,7 @@ impl Shard {
             .min(self.next_high_watermarks)
             .min(self.next_recovery_points)
             .min(self.next_expiry)
+            .min(self.next_retention)
     }
 
     fn take(&mut self, message: ShardMessage) {
@@ -248,10 +253,12 @@ impl Shard {
             self.timers.pop_first();
             if let Some(Slot::Open(hosted, _)) = self.slots.get_mut(&id) {
                 hosted.timer = None;
+                hosted.flush_if_due(now.mono);
                 hosted.run(&mut self.ctx, Event::Tick);
             }
         }
         self.expire_producers();
+        self.retain();
         let recovery_points = self.next_recovery_points <= now.mono;
         if recovery_points {
             self.next_recovery_points = now.mono + self.recovery_point_interval();
@@ -330,7 +337,7 @@ impl Shard {
             for id in std::mem::take(&mut self.ctx.touched) {
                 let Some(Slot::Open(hosted, waiting)) = self.slots.get_mut(&id) else { continue };
                 hosted.touched = false;
-                let timer = hosted.machine.deadline();
+                let timer = hosted.machine.deadline().into_iter().chain(hosted.flush_at).min();
                 if timer != hosted.timer {
                     if let Some(at) = hosted.timer {
                         self.timers.remove(&(at, id));

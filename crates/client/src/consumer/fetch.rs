@@ -150,6 +150,7 @@ impl Consumer {
         self.rest(&partition);
         match error {
             E::OffsetOutOfRange => {
+                probe::sometimes!("consumer_out_of_range");
                 let place = match self.cluster.config().auto_offset_reset {
                     AutoOffsetReset::Earliest => Place::Earliest,
                     AutoOffsetReset::Latest => Place::Latest,

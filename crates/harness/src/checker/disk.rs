@@ -33,6 +33,8 @@ use reader::ReplicaLog;
 struct Known {
     /// On the disk before the process started, until the broker opens it.
     found: Option<(Offset, Offset)>,
+    /// Where the checkpoint on that disk said that it begins.
+    start: Option<Offset>,
     /// Durable below, by what the broker said and has not cut since.
     durable: Option<Offset>,
     /// A fault has spoilt some of it: `found` ends before that.
@@ -60,13 +62,25 @@ impl RecoverySound {
         self.known.entry((node, partition.clone())).or_default()
     }
 
-    fn opened(&mut self, event: &Stamped, partition: &TopicPartition, start: Offset, end: Offset) {
+    fn opened(&mut self, event: &Stamped, partition: &TopicPartition, start: Option<Offset>, end: Offset) {
         let known = self.known(event.node, partition);
-        let (durable, damaged) = (known.durable.take(), known.damaged);
+        let (durable, damaged, checkpointed) = (known.durable.take(), known.damaged, known.start.take());
         let Some((first, found)) = known.found.take() else { return };
         self.tally.judged += 1;
         // A log that ends before it begins is dropped, and begins where it should.
-        let expected = if found < start && first < start { start } else { found };
+        let expected = start.filter(|start| found < *start && first < *start).unwrap_or(found);
+        // A log begins with its first segment, or where the checkpoint says, if that is further on.
+        let begins = checkpointed.map_or(first, |checkpointed| checkpointed.max(first));
+        if let Some(start) = start.filter(|start| *start != begins && !damaged) {
+            self.tally.breach(|| {
+                Violation::new("a log does not begin where its disk says")
+                    .with("log", format!("{partition} on {}", event.host))
+                    .with("first segment", grouped(first.0))
+                    .with("checkpoint", checkpointed.map_or_else(|| "no entry".to_owned(), |at| grouped(at.0)))
+                    .with("opened", format!("from {}", grouped(start.0)))
+                    .at(event)
+            });
+        }
         if if damaged { end < expected } else { end != expected } {
             self.tally.breach(|| {
                 Violation::new("a recovered log is not the longest valid prefix of what its disk held")
@@ -112,7 +126,7 @@ impl RecoverySound {
         }
         if let Some(wrong) = log.wrong_index.first() {
             self.tally.breach(|| {
-                Violation::new("an offset index does not answer as a scan of its segment does")
+                Violation::new("an index does not answer as a scan of its segment does")
                     .with("log", format!("{} on {host}", log.partition))
                     .with("entry", wrong.clone())
             });
@@ -167,7 +181,9 @@ impl Checker for RecoverySound {
         for log in reader::logs(&disk.files) {
             let damage = untold(disk).map(|damage| log.end_before(&damage.path, damage.from));
             let end = damage.fold(log.end, Offset::min);
-            self.known(disk.node, &log.partition).found = Some((log.first, end));
+            let start = reader::checkpointed(&disk.files, "log-start-offset-checkpoint", &log.partition);
+            let known = self.known(disk.node, &log.partition);
+            (known.found, known.start) = (Some((log.first, end)), start);
         }
         for partition in spoilt(disk) {
             self.known(disk.node, &partition).damaged = true;
@@ -186,8 +202,8 @@ impl Checker for RecoverySound {
 
     fn observe(&mut self, event: &Stamped) {
         match &event.what {
-            Observation::LogOpened { partition, start, end, .. } => self.opened(event, partition, *start, *end),
-            Observation::QuorumOpened { end } => self.opened(event, &reader::metadata(), Offset::ZERO, *end),
+            Observation::LogOpened { partition, start, end, .. } => self.opened(event, partition, Some(*start), *end),
+            Observation::QuorumOpened { end } => self.opened(event, &reader::metadata(), None, *end),
             Observation::LogFlushed { partition, end } => {
                 let durable = &mut self.known(event.node, partition).durable;
                 *durable = (*durable).max(Some(*end));

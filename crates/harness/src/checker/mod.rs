@@ -188,6 +188,19 @@ pub struct Setup {
     pub topics: Vec<TopicInfo>,
     /// The budget.
     pub keep: Keep,
+    /// What topics keep, of those that say so themselves.
+    pub kept: BTreeMap<String, Kept>,
+    /// Whether faults set clocks wrong.
+    pub clocks_lie: bool,
+}
+
+/// How much a topic keeps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Kept {
+    /// `retention.ms`, if it is set and is no "for ever".
+    pub ms: Option<u64>,
+    /// `retention.bytes`, likewise.
+    pub bytes: Option<u64>,
 }
 
 impl Setup {

@@ -23,7 +23,7 @@ pub(super) fn orders() -> TopicPartition {
 impl Told {
     pub(super) fn new(keep: Keep) -> Self {
         let topics = vec![TopicInfo { name: "orders".to_owned(), partitions: 1, replicas: 3, min_isr: 2 }];
-        let setup = Setup { nodes: Vec::new(), topics, keep };
+        let setup = Setup { topics, keep, ..Setup::default() };
         let mut run = RunEnd { setup: setup.clone(), ended_ns: 100, ..RunEnd::default() };
         run.history.partitions.push(orders());
         for (name, produces) in [("writers", true), ("readers", false)] {
@@ -391,4 +391,30 @@ fn a_partition_without_leader_after_the_bound_breaks_c_live() {
     let mut early = Told::new(Keep::Committed);
     early.run.progress_bound_ns = 1_000;
     assert!(matches!(early.judge("C-LIVE"), Judgement::NothingToJudge { .. }));
+}
+
+#[test]
+fn what_a_topic_must_keep_may_not_lie_below_the_log_start() {
+    let second = 1_000_000_000;
+    let judge = |kept: Option<Kept>, ended_ns: u64, more: u64| {
+        let mut told = Told::new(Keep::Committed);
+        told.run.setup.kept.extend(kept.map(|kept| ("orders".to_owned(), kept)));
+        told.run.ended_ns = ended_ns;
+        for id in 0..=more {
+            told.acknowledged(id, id.cast_signed());
+        }
+        let records = (1..=more).map(|id| (Offset(id.cast_signed()), Value::Of(id))).collect();
+        let end = Offset(more.cast_signed() + 1);
+        let read = PartitionRead { start: Offset(1), end, records, incomplete: None };
+        told.run.read_back.partitions.insert(orders(), read);
+        told.claim("C-ACK")
+    };
+    let early = Some("an acknowledged record was deleted though its topic had to keep it");
+    let ms = |ms| Some(Kept { ms: Some(ms), bytes: None });
+    let bytes = |bytes| Some(Kept { ms: None, bytes: Some(bytes) });
+    assert_eq!(judge(None, 100 * second, 3).as_deref(), early, "seven days have not passed");
+    assert_eq!(judge(ms(4_000), 3 * second, 3).as_deref(), early);
+    assert_eq!(judge(ms(4_000), 5 * second, 3), None);
+    assert_eq!(judge(bytes(10_000), second, 3).as_deref(), early, "three records are not so many bytes");
+    assert_eq!(judge(bytes(500), second, 3), None);
 }

@@ -12,8 +12,8 @@ use runtime::Env;
 use tokio::sync::Notify;
 use world::{DiskProfile, HostId, LinkProfile, World};
 
-use crate::checker::{HostDisk, NodeInfo, Setup, TopicInfo};
-use crate::scenario::{DiskSpec, LinkSpec, Scenario};
+use crate::checker::{HostDisk, Kept, NodeInfo, Setup, TopicInfo};
+use crate::scenario::{DiskSpec, LinkSpec, Scenario, Topic};
 
 use super::timers;
 
@@ -79,7 +79,27 @@ pub fn setup(scenario: &Scenario) -> Setup {
     });
     let (nodes, topics) =
         if scenario.needs_cluster() { (nodes.collect(), topics.collect()) } else { Default::default() };
-    Setup { nodes, topics, keep: scenario.expect.keep }
+    let clocks_lie = scenario.faults.iter().map(|fault| fault.action.word()).any(is_of_clocks)
+        || scenario.chaos.iter().flat_map(|chaos| &chaos.menu).any(|(word, _)| is_of_clocks(word.word()));
+    Setup { nodes, topics, keep: scenario.expect.keep, kept: kept(scenario), clocks_lie }
+}
+
+fn is_of_clocks(word: &str) -> bool {
+    word.starts_with("clock_")
+}
+
+/// What topics keep, of those that say so.
+fn kept(scenario: &Scenario) -> BTreeMap<String, Kept> {
+    let of = |topic: &Topic| {
+        let number = |name| topic.config.get(name).and_then(|text| text.parse().ok());
+        Kept { ms: number("retention.ms"), bytes: number("retention.bytes") }
+    };
+    scenario
+        .topics
+        .iter()
+        .map(|topic| (topic.name.value.clone(), of(topic)))
+        .filter(|(_, kept)| *kept != Kept::default())
+        .collect()
 }
 
 /// A link as a scenario wants it, `over` another.

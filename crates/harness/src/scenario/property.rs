@@ -10,8 +10,19 @@ const WORDS: &[(&str, &[&str])] = &[
 ];
 
 /// Properties of a topic that are numbers.
-const TOPIC_NUMBERS: &[&str] =
-    &["min.insync.replicas", "flush.messages", "segment.bytes", "index.interval.bytes", "max.message.bytes"];
+const TOPIC_NUMBERS: &[&str] = &[
+    "min.insync.replicas",
+    "flush.messages",
+    "flush.ms",
+    "segment.bytes",
+    "segment.ms",
+    "segment.jitter.ms",
+    "retention.ms",
+    "retention.bytes",
+    "file.delete.delay.ms",
+    "index.interval.bytes",
+    "max.message.bytes",
+];
 
 /// Properties of a topic that are words.
 const TOPIC_WORDS: &[(&str, &[&str])] = &[("unclean.leader.election.enable", &["true", "false"])];

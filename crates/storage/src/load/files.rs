@@ -11,13 +11,24 @@ use super::{Loader, failed};
 use crate::error::OpenError;
 use crate::names::{FileName, Kind, Mark};
 
+/// The files of a segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Files {
+    /// By their names.
+    pub base: Offset,
+    /// Whether there is an offset index.
+    pub index: bool,
+    /// Whether there is a time index.
+    pub time: bool,
+}
+
 impl Loader<'_> {
-    /// The base offsets of the segments that are left, rising, and whether each has an offset index.
+    /// The segments that are left, rising.
     ///
     /// `.deleted` and `.cleaned` go; a `.swap` is complete and replaces the segments it covers, unless a `.cleaned` of its base
     /// or a lower one shows that it is older than an unfinished cleaning; an index without its log goes. Names that are none
     /// of these are left alone.
-    pub(super) async fn files(&mut self) -> Result<Vec<(Offset, bool)>, OpenError> {
+    pub(super) async fn files(&mut self) -> Result<Vec<Files>, OpenError> {
         let mut names = self.names().await?;
         let logs = |names: &BTreeSet<FileName>, mark| -> Vec<Offset> {
             names.iter().filter(|name| name.kind == Kind::Log && name.mark == mark).map(|name| name.base).collect()
@@ -54,7 +65,9 @@ impl Loader<'_> {
         }
         let snapshots = names.iter().filter(|name| name.kind == Kind::Snapshot && name.mark == Mark::None);
         self.snapshots = snapshots.map(|name| name.base).collect();
-        Ok(bases.into_iter().map(|base| (base, names.contains(&FileName::new(base, Kind::Index)))).collect())
+        let has = |base, kind| names.contains(&FileName::new(base, kind));
+        let files = |base| Files { base, index: has(base, Kind::Index), time: has(base, Kind::TimeIndex) };
+        Ok(bases.into_iter().map(files).collect())
     }
 
     async fn names(&self) -> Result<BTreeSet<FileName>, OpenError> {

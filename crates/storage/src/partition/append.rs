@@ -2,13 +2,14 @@
 
 use std::io;
 
-use ::log::{BadBatch, BatchSpan, Walk};
+use ::log::{ActiveSegment, BadBatch, BatchSpan, Incoming, Roll, RollLimits, Walk, jitter, must_roll};
 use protocol::batch::Batch;
-use protocol::{Chunks, LeaderEpoch, Offset};
+use protocol::{Chunks, LeaderEpoch, Offset, Timestamp};
 use runtime::{DiskOutput, DiskResult};
 
 use super::{Log, Pending};
 use crate::batches::peek;
+use crate::config::LogConfig;
 use crate::error::{AppendError, DiskError};
 use crate::event::{Assigned, LogEvent};
 use crate::io::What;
@@ -18,8 +19,14 @@ impl Log {
     /// Appends batches of clients or of the quorum's leader, which have been judged: each gets the next offsets and `epoch`.
     /// Nothing but these sixteen bytes of a batch is new; the rest is shared.
     ///
-    /// `epoch` must be the log's latest: [`Log::assign_epoch`] comes first.
-    pub fn append_as_leader(&mut self, epoch: LeaderEpoch, batches: Vec<Batch>) -> Result<Assigned, AppendError> {
+    /// `epoch` must be the log's latest: [`Log::assign_epoch`] comes first. `now` is the host's time, which counts only for
+    /// records without timestamps.
+    pub fn append_as_leader(
+        &mut self,
+        epoch: LeaderEpoch,
+        batches: Vec<Batch>,
+        now: Timestamp,
+    ) -> Result<Assigned, AppendError> {
         self.available()?;
         let latest = self.epochs.latest_epoch();
         if epoch != latest {
@@ -41,13 +48,18 @@ impl Log {
         if bytes > segment_bytes {
             return Err(AppendError::TooLarge { bytes, segment_bytes });
         }
-        Ok(self.append(assigned))
+        Ok(self.append(assigned, now))
     }
 
-    /// Appends what a leader sent, which may be larger than a segment should be: whole batches with their offsets and epochs, checked for order and CRC. A batch cut off at
-    /// the end is left away, and so is everything from the first batch whose epoch is above `epoch_max`, the epoch of the
-    /// fetch (KAFKA-18723).
-    pub fn append_as_follower(&mut self, mut records: Chunks, epoch_max: LeaderEpoch) -> Result<Assigned, AppendError> {
+    /// Appends what a leader sent, which may be larger than a segment should be: whole batches with their offsets and epochs,
+    /// checked for order and CRC. A batch cut off at the end is left away, and so is everything from the first batch whose epoch
+    /// is above `epoch_max`, the epoch of the fetch (KAFKA-18723).
+    pub fn append_as_follower(
+        &mut self,
+        mut records: Chunks,
+        epoch_max: LeaderEpoch,
+        now: Timestamp,
+    ) -> Result<Assigned, AppendError> {
         self.available()?;
         let mut walk = Walk::new(self.next_offset, self.epochs.latest_epoch());
         let mut batches = Vec::new();
@@ -73,25 +85,28 @@ impl Log {
             }
         }
         self.write_epochs();
-        Ok(self.append(batches))
+        Ok(self.append(batches, now))
     }
 
-    fn append(&mut self, batches: Vec<(BatchSpan, Chunks)>) -> Assigned {
+    fn append(&mut self, batches: Vec<(BatchSpan, Chunks)>, now: Timestamp) -> Assigned {
         let base = self.next_offset;
         let Some((last, _)) = batches.last() else { return Assigned { ticket: None, base, end: base } };
         let end = last.end();
-        let bytes = bytes_of(&batches);
-        if self.must_roll(bytes, end.0) {
-            self.roll();
+        let newest = batches.iter().map(|(span, _)| span.max_timestamp).max().unwrap_or(Timestamp::NONE);
+        let incoming = Incoming { bytes: bytes_of(&batches), last: last.last, newest };
+        if self.must_roll(&incoming, now) {
+            self.roll(now);
         }
         let ticket = self.ticket();
         let interval = self.config.index_interval_bytes;
         let segment = self.segments.last_mut().expect("there is always a segment");
         let (id, from) = (segment.id, segment.size);
+        segment.begun.get_or_insert(now);
+        segment.touched = Some(now);
         let mut spans = Vec::with_capacity(batches.len());
         let mut data = Chunks::new();
         for (span, batch) in batches {
-            segment.index.note(span.last, segment.size, span.size, interval);
+            segment.note(&span, segment.size, interval);
             self.tail.push(span, id, segment.size, batch.clone());
             segment.size += u64::from(span.size);
             self.producers.take(&span);
@@ -143,21 +158,35 @@ impl Log {
         self.pending.get(self.submitted).map_or(self.next_offset, |waiting| waiting.base)
     }
 
-    /// Kafka's rule (behaviour of `LogSegment.shouldRoll` but for time): an append does not straddle segments.
-    fn must_roll(&self, bytes: u64, end: i64) -> bool {
-        let active = self.segments.last().expect("there is always a segment");
-        active.size > 0
-            && (active.size + bytes > self.config.segment_bytes
-                || active.index.is_full(self.config.segment_index_bytes)
-                || end - 1 - active.base.0 > i64::from(i32::MAX))
+    fn must_roll(&mut self, incoming: &Incoming, now: Timestamp) -> bool {
+        let LogConfig { segment_bytes, segment_ms, segment_jitter_ms, segment_index_bytes, .. } = self.config;
+        let active = self.segments.last_mut().expect("there is always a segment");
+        let early = jitter(&self.dir, active.base, segment_jitter_ms, segment_ms);
+        let limits = RollLimits { segment_bytes, segment_ms: segment_ms - early };
+        let active = ActiveSegment {
+            base: active.base,
+            size: active.size,
+            first: active.first_timestamp(),
+            begun: *active.begun.get_or_insert(now),
+            index_full: active.index.is_full(segment_index_bytes) || active.time.is_full(segment_index_bytes),
+        };
+        must_roll(limits, &active, incoming, now)
+            .inspect(|why| {
+                if *why == Roll::Time {
+                    probe::sometimes!("log_rolled_by_time");
+                }
+            })
+            .is_some()
     }
 
     /// Begins a new segment at the next offset; the one before is flushed in the background.
-    fn roll(&mut self) {
+    pub(super) fn roll(&mut self, now: Timestamp) {
         probe::sometimes!("log_rolled");
+        self.active().time.finish();
         let id = self.segment_id();
         let mut segment = Segment::new(id, self.next_offset);
         self.snapshots.take(self.next_offset, &self.producers);
+        segment.begun = Some(now);
         if self.is_careful() {
             probe::sometimes!("log_roll_waits_for_flush");
             segment.slot = Slot::Held(Vec::new());

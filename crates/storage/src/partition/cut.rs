@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use ::log::{BadBatch, BatchSpan, ProducerStates};
+use ::log::{BadBatch, BatchSpan, ProducerStates, TimeEntry};
 use protocol::batch::HEADER_SIZE;
 use protocol::{Chunks, Offset};
 use runtime::{DiskOp, DiskOutput, DiskResult};
@@ -44,10 +44,11 @@ enum Step {
     Unname,
     /// The files of the dropped segment are being removed: so many are left.
     Sweep(u32),
-    /// The batch at the cut is being looked for: bytes from a position on, which begins a batch.
-    Find { position: u64, rest: Chunks },
+    /// The batch at the cut is being looked for: bytes from a position on, which begins a batch. Before it, as far as was read, this
+    /// is the newest.
+    Find { position: u64, rest: Chunks, newest: Option<TimeEntry> },
     /// Cut and sync: so many are left; then the log ends there.
-    Shorten { left: u32, position: u64, end: Offset },
+    Shorten { left: u32, position: u64, end: Offset, newest: Option<TimeEntry> },
     /// The first file of a log that begins anew is being made.
     Make,
     /// Its name is being synced.
@@ -188,6 +189,7 @@ impl Log {
             // A file that is being made for an append that failed must be there before it can go.
             let opening = self.segments.iter().any(|segment| matches!(segment.slot, Slot::Opening(_)));
             let busy = !self.pending.is_empty() || self.appending || self.flushes.is_running() || opening;
+            let busy = busy || self.trims.is_running();
             if busy || self.broken.is_some() {
                 return;
             }
@@ -257,11 +259,15 @@ impl Log {
         if drop {
             return self.drop_last();
         }
-        match self.cut().goal {
-            Goal::Repair if absent => self.shortened(0, end.min(self.log_end_offset)),
-            Goal::Repair => self.shorten(last_written(&self.segments), self.log_end_offset),
+        let goal = self.cut().goal;
+        match goal {
+            Goal::Repair if absent => self.shortened(0, end.min(self.log_end_offset), None),
+            Goal::Repair if self.log_end_offset > base && self.forgets_newest(self.log_end_offset) => {
+                self.find(id, self.log_end_offset);
+            }
+            Goal::Repair => self.shorten(last_written(&self.segments), self.log_end_offset, None),
             Goal::Truncate(to) if to >= end => self.write_cut_epochs(to),
-            Goal::Truncate(to) if to <= base => self.shorten(0, base),
+            Goal::Truncate(to) if to <= base => self.shorten(0, base, None),
             Goal::Truncate(to) => self.find(id, to),
             Goal::Reset(_) => unreachable!("every segment is dropped"),
         }
@@ -278,44 +284,65 @@ impl Log {
         self.io.submit(DiskOp::Rename { from, to }, What::Cut);
     }
 
+    /// Whether a cut at `to` takes the newest batch of the last segment.
+    fn forgets_newest(&self, to: Offset) -> bool {
+        self.segments.last().expect("there is a segment").time.uncertain_from(to).is_some()
+    }
+
+    /// Where the look for a cut at `to` begins: where `to` is, or before, if the newest batch below it has to be found too.
+    fn find_from(&self, to: Offset) -> (Offset, u64, u64) {
+        let last = self.segments.last().expect("there is a segment");
+        let from = last.time.uncertain_from(to).unwrap_or(to);
+        let (position, bound) = last.lookup(from);
+        (from, position, bound)
+    }
+
     fn find(&mut self, id: SegmentId, to: Offset) {
-        if let Some((position, span)) = self.tail.position_of(to) {
-            return self.shorten(position, to.min(span.base));
+        if let Some((position, span)) = self.tail.position_of(to)
+            && !self.forgets_newest(to)
+        {
+            return self.shorten(position, to.min(span.base), None);
         }
-        let (position, bound) = self.segment(id).expect("the last segment").lookup(to);
-        self.cut().step = Step::Find { position, rest: Chunks::new() };
+        let (_, position, bound) = self.find_from(to);
+        self.cut().step = Step::Find { position, rest: Chunks::new(), newest: None };
         self.on_file(id, FileOp::ReadAt { at: position, len: (bound - position).max(FIND_BYTES) }, What::Cut);
     }
 
     fn found(&mut self, chunks: Chunks) {
-        let Goal::Truncate(to) = self.cut().goal else { unreachable!("only a truncation looks for a batch") };
-        let Step::Find { position, rest } = &mut self.cut().step else { unreachable!("a step of finding") };
-        let (mut position, mut rest) = (*position, std::mem::take(rest));
-        let indexed = self.segments.last().expect("there is a segment").lookup(to).0;
+        let (to, limit) = match self.cut().goal {
+            Goal::Truncate(to) => (to, u64::MAX),
+            Goal::Repair => (self.log_end_offset, last_written(&self.segments)),
+            Goal::Reset(_) => unreachable!("who drops all looks for no batch"),
+        };
+        let Step::Find { position, rest, newest } = &mut self.cut().step else { unreachable!("a step of finding") };
+        let (mut position, mut rest, mut newest) = (*position, std::mem::take(rest), *newest);
+        let (from, indexed, _) = self.find_from(to);
         let exhausted = chunks.is_empty();
         rest.append(chunks);
-        while rest.len() >= HEADER_SIZE {
+        while position < limit && rest.len() >= HEADER_SIZE {
             match peek(&rest, u64::MAX).map(|header| BatchSpan::of(&header)) {
-                Ok(span) if span.base > to && position == indexed && position > 0 => {
-                    let expected = to;
-                    let bad = BadBatch::Offsets { base: span.base, last: span.last, expected };
+                Ok(span) if span.base > from && position == indexed && position > 0 => {
+                    let bad = BadBatch::Offsets { base: span.base, last: span.last, expected: from };
                     return self.not_found(position, bad);
                 }
-                Ok(span) if span.last >= to => return self.shorten(position, to.min(span.base)),
+                Ok(span) if span.last >= to => return self.shorten(position, to.min(span.base), newest),
                 Ok(span) if u64::from(span.size) <= rest.len() as u64 => {
                     rest.advance(span.size as usize);
                     position += u64::from(span.size);
+                    if newest.is_none_or(|newest| span.max_timestamp > newest.timestamp) {
+                        newest = Some(TimeEntry { timestamp: span.max_timestamp, offset: span.last });
+                    }
                 }
                 Ok(_) => break,
                 Err(bad) => return self.not_found(position, bad),
             }
         }
-        if exhausted {
+        if exhausted || position >= limit {
             // The offsets up to the end were taken away by compaction.
-            return self.shorten(position, to);
+            return self.shorten(position, to, newest);
         }
         let at = position + rest.len() as u64;
-        self.cut().step = Step::Find { position, rest };
+        self.cut().step = Step::Find { position, rest, newest };
         let id = self.segments.last().expect("there is a segment").id;
         self.on_file(id, FileOp::ReadAt { at, len: FIND_BYTES }, What::Cut);
     }
@@ -327,7 +354,7 @@ impl Log {
         if last.index.last().is_some() {
             probe::sometimes!("log_index_distrusted");
             last.index.clear();
-            self.cut().step = Step::Find { position: 0, rest: Chunks::new() };
+            self.cut().step = Step::Find { position: 0, rest: Chunks::new(), newest: None };
             return self.on_file(id, FileOp::ReadAt { at: 0, len: FIND_BYTES }, What::Cut);
         }
         let error = io::Error::new(io::ErrorKind::InvalidData, bad.to_string());
@@ -335,19 +362,26 @@ impl Log {
         self.break_down("find the end in", path, Some(position), error);
     }
 
-    fn shorten(&mut self, position: u64, end: Offset) {
-        self.cut().step = Step::Shorten { left: 2, position, end };
+    fn shorten(&mut self, position: u64, end: Offset, newest: Option<TimeEntry>) {
+        self.cut().step = Step::Shorten { left: 2, position, end, newest };
         let id = self.segments.last().expect("there is a segment").id;
         self.on_file(id, FileOp::SetLen(position), What::Cut);
         self.on_file(id, FileOp::Sync, What::Cut);
     }
 
-    fn shortened(&mut self, position: u64, end: Offset) {
+    fn shortened(&mut self, position: u64, end: Offset, newest: Option<TimeEntry>) {
         let segment = self.active();
         segment.size = position;
         segment.written = position;
         segment.end = end;
         segment.index.truncate(position);
+        segment.time.truncate(end);
+        if let Some(newest) = newest {
+            segment.time.note(newest.offset, newest.timestamp, false);
+        }
+        if position == 0 {
+            segment.first = None;
+        }
         segment.index_saved = false;
         let epochs = if self.cut().goal == Goal::Repair { end.plus(1) } else { end };
         self.ends_at(end);
@@ -473,11 +507,11 @@ impl Log {
                 DiskOutput::Read(chunks) => self.found(chunks),
                 other => unreachable!("a disk answered ReadAt with {other:?}"),
             },
-            Step::Shorten { left, position, end } => {
+            Step::Shorten { left, position, end, newest } => {
                 *left -= 1;
-                let (left, position, end) = (*left, *position, *end);
+                let (left, position, end, newest) = (*left, *position, *end, *newest);
                 if left == 0 {
-                    self.shortened(position, end);
+                    self.shortened(position, end, newest);
                 }
             }
             Step::Make => {

@@ -14,7 +14,7 @@ use crate::error::DiskError;
 use crate::event::{LogEvent, Ticket};
 use crate::io::What;
 use crate::names::{FileName, Kind};
-use crate::segment::{FileOp, Segment, SegmentId, Slot};
+use crate::segment::{FileOp, INDEXES, Segment, SegmentId, Slot};
 
 /// Who asked for a flush.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ pub(super) struct Flush {
     asked: Vec<Asked>,
     /// Segments whose bytes, names or indexes this flush makes durable.
     segments: Vec<SegmentId>,
-    indexes: BTreeMap<SegmentId, Option<OpenFile>>,
+    indexes: BTreeMap<(SegmentId, Kind), Option<OpenFile>>,
     /// Snapshots of the producers that this flush writes: their bytes, and the file once it is open.
     pub(super) snapshots: BTreeMap<Offset, (Vec<u8>, Option<OpenFile>)>,
     /// Operations under way.
@@ -137,6 +137,8 @@ impl Log {
                 return;
             }
             let Some(flush) = &mut self.flushes.current else {
+                // A flush knows its segments: they go between two.
+                self.progress_trims();
                 let end = self.submitted_end();
                 let wanted = self.flushes.asked.iter().any(|asked| asked.target <= end);
                 let allowed = !self.cuts.any() || (!self.cuts.is_running() && !self.pending.is_empty());
@@ -192,29 +194,30 @@ impl Log {
             outrun: false,
             failed: None,
         };
-        for segment in &self.segments {
+        for segment in &mut self.segments {
             let finished = segment.id != last || seal.is_some();
             let index = finished && !segment.index_saved;
             let dirty = segment.end > self.recovery_point || !segment.named;
-            // A segment without a byte and without a file stays so.
-            let there = !segment.new || segment.base < target;
+            // A segment without a byte and without a file stays so, unless it is to be all that is left.
+            let there = !segment.new || segment.base < target || self.trims.wanted();
             if matches!(segment.slot, Slot::Held(_)) || !there || !(index || dirty) {
                 continue;
             }
             flush.segments.push(segment.id);
             if index {
-                flush.indexes.insert(segment.id, None);
+                segment.time.finish();
+                flush.indexes.extend(INDEXES.map(|kind| ((segment.id, kind), None)));
             }
         }
         for id in flush.segments.clone() {
             flush.under_way += 1;
             self.on_file(id, FileOp::Sync, What::Synced(id));
-            if flush.indexes.contains_key(&id) {
-                flush.under_way += 1;
-                let dir = self.dir.clone();
-                let path = self.segment(id).expect("just listed").index_path(&dir);
-                self.io.submit(DiskOp::Open { path, mode: OpenMode::Truncate }, What::Index(id));
-            }
+        }
+        for (id, kind) in flush.indexes.keys().copied() {
+            flush.under_way += 1;
+            let dir = self.dir.clone();
+            let (path, _) = self.segment(id).expect("just listed").index_file(kind, &dir);
+            self.io.submit(DiskOp::Open { path, mode: OpenMode::Truncate }, What::Index(id, kind));
         }
         flush.snapshots = self.snapshots.take_writes(target);
         flush.under_way += flush.snapshots.len();
@@ -251,7 +254,7 @@ impl Log {
         for segment in &mut self.segments {
             if flush.segments.contains(&segment.id) {
                 segment.named = true;
-                segment.index_saved |= flush.indexes.contains_key(&segment.id);
+                segment.index_saved |= flush.indexes.contains_key(&(segment.id, Kind::Index));
             }
         }
         let written = self.pending.iter().take_while(|pending| pending.written).last();
@@ -308,11 +311,11 @@ impl Log {
         }
     }
 
-    pub(super) fn index_completed(&mut self, id: SegmentId, result: DiskResult) {
+    pub(super) fn index_completed(&mut self, id: SegmentId, kind: Kind, result: DiskResult) {
         let dir = self.dir.clone();
         let segment = self.segment(id).expect("a segment is not dropped while a flush runs");
-        let (path, entries) = (segment.index_path(&dir), segment.index.print());
-        let step = self.flush_step().indexes.get_mut(&id).expect("a step of an index's write");
+        let (path, entries) = segment.index_file(kind, &dir);
+        let step = self.flush_step().indexes.get_mut(&(id, kind)).expect("a step of an index's write");
         let op = match (result, step.clone()) {
             (Err(error), _) if error.kind() == io::ErrorKind::StorageFull => {
                 self.flush_step().under_way -= 1;
@@ -331,7 +334,7 @@ impl Log {
                 return;
             }
         };
-        self.io.submit(op, What::Index(id));
+        self.io.submit(op, What::Index(id, kind));
     }
 
     pub(super) fn names_completed(&mut self, result: DiskResult) {

@@ -65,6 +65,17 @@ impl Snapshots {
         self.taken.extend(snapshots.into_iter().map(|(at, (bytes, _))| (at, bytes)));
     }
 
+    /// Whether the one at `at` is written.
+    pub(super) fn has(&self, at: Offset) -> bool {
+        self.files.contains(&at) && !self.taken.contains_key(&at)
+    }
+
+    /// The segment that began at `at` is gone, and what is known of the log below it.
+    pub(super) fn trim(&mut self, at: Offset) {
+        self.taken.remove(&at);
+        self.files.remove(&at);
+    }
+
     /// Those above `keep` count no more; the files to remove.
     pub(super) fn cut(&mut self, keep: Offset) -> BTreeSet<Offset> {
         self.taken.retain(|at, _| *at <= keep);

@@ -48,6 +48,13 @@ impl Reads {
     }
 }
 
+impl Reads {
+    /// Forgets the reads of a segment.
+    pub(super) fn of(&mut self, segment: SegmentId) -> Vec<Ticket> {
+        self.0.extract_if(.., |_, read| read.segment == segment).map(|(ticket, _)| ticket).collect()
+    }
+}
+
 /// The least that is read at once.
 const READ_BYTES_MIN: u64 = 16 << 10;
 

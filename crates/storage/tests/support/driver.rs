@@ -122,6 +122,6 @@ pub fn ticket_of(event: &LogEvent) -> Vec<Ticket> {
         | LogEvent::Failed { ticket, .. } => vec![*ticket],
         LogEvent::Flushed { tickets, .. } => tickets.clone(),
         LogEvent::Truncated { ticket, .. } => ticket.iter().copied().collect(),
-        LogEvent::Broken { .. } => Vec::new(),
+        LogEvent::Broken { .. } | LogEvent::Trimmed { .. } => Vec::new(),
     }
 }

@@ -43,8 +43,18 @@ impl Random {
     }
 }
 
+/// The host's time.
+pub const NOW: Timestamp = Timestamp(1_700_000_000_500);
+
 /// A batch of `records` records with values of `bytes` bytes, for offset `base`; of one of a few producers, or of none.
 pub fn batch(base: i64, epoch: i32, records: usize, bytes: usize, seed: u64) -> Batch {
+    // Within a second, in no order; now and then without.
+    let time = if seed.is_multiple_of(29) { -1 } else { 1_700_000_000_000 + (seed % 1000).cast_signed() };
+    batch_at(time, base, epoch, records, bytes, seed)
+}
+
+/// With all timestamps `time`.
+pub fn batch_at(time: i64, base: i64, epoch: i32, records: usize, bytes: usize, seed: u64) -> Batch {
     let mut random = Random::new(seed);
     let mut builder = BatchBuilder::new(Codec::None).at(Offset(base), LeaderEpoch(epoch));
     let mut chosen = Random::new(!seed);
@@ -54,7 +64,7 @@ pub fn batch(base: i64, epoch: i32, records: usize, bytes: usize, seed: u64) -> 
     }
     for _ in 0..records {
         let value: Vec<u8> = (0..bytes).map(|_| random.next() as u8).collect();
-        builder.append(Timestamp(1_700_000_000_000), None, Some(value.into()), &[]);
+        builder.append(Timestamp(time), None, Some(value.into()), &[]);
     }
     builder.build().expect("small batches can be built")
 }

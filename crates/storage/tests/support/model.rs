@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{Chunks, LeaderEpoch, Offset};
-use storage::{AppendError, LogConfig, LogError, LogEvent, OpenHow, Ticket};
+use protocol::{Chunks, LeaderEpoch, Offset, Timestamp};
+use runtime::DiskOp;
+use storage::{AppendError, LogConfig, LogError, LogEvent, Newest, OpenHow, Ticket};
 
 use super::disk::MemDisk;
 use super::driver::Driver;
 use super::oracle::{Seen, longest_prefix};
-use super::{Random, batch, producers};
+use super::{NOW, Random, batch, producers};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
@@ -29,6 +30,15 @@ pub struct Model {
     ghosts: Vec<Seen>,
     /// The base of the first segment.
     first: i64,
+    /// Segments that were taken away at the start, of which a crash may bring back the last ones.
+    trimmed: Vec<Seen>,
+    /// All that went at the start, oldest first: its producers are known still.
+    forgotten: Vec<Seen>,
+    /// A crash struck while segments went. The log may begin with one that has no snapshot (there was no room for it): who wrote
+    /// below only, and long ago, is not known then.
+    blurred: bool,
+    /// Where the log begins.
+    start: i64,
     completed: i64,
     /// Durable below, by what the log said.
     synced: i64,
@@ -46,6 +56,8 @@ impl Model {
             segment_bytes: *random.pick(&[700, 1500, 4000]),
             index_interval_bytes: *random.pick(&[0, 100, 500]),
             segment_index_bytes: *random.pick(&[24, 4096]),
+            segment_ms: *random.pick(&[60, 100_000]),
+            segment_jitter_ms: *random.pick(&[0, 30]),
             flush_messages: *random.pick(&[None, None, Some(1), Some(7)]),
             tail_bytes: *random.pick(&[0, 300, 1 << 20]),
             ..LogConfig::default()
@@ -59,6 +71,10 @@ impl Model {
             batches: Vec::new(),
             ghosts: Vec::new(),
             first: 0,
+            trimmed: Vec::new(),
+            forgotten: Vec::new(),
+            blurred: false,
+            start: 0,
             completed: 0,
             synced: 0,
             epoch: -1,
@@ -87,7 +103,9 @@ impl Model {
             40..42 => self.assign_epoch(),
             42..46 => self.checkpoint(random),
             46..48 => self.driver.disk.set_space(random.chance(3).then(|| random.below(500))),
-            48..54 => self.read(random),
+            48..51 => self.read(random),
+            51..53 => self.seek(random),
+            53..54 => self.trim(random),
             54..55 => self.driver.settle(random),
             55..80 => {
                 self.driver.disk.step(random);
@@ -118,9 +136,9 @@ impl Model {
             base = last + 1;
         }
         let result = if leader {
-            self.driver.log.append_as_leader(LeaderEpoch(epoch), list)
+            self.driver.log.append_as_leader(LeaderEpoch(epoch), list, NOW)
         } else {
-            self.driver.log.append_as_follower(records, LeaderEpoch(epoch))
+            self.driver.log.append_as_follower(records, LeaderEpoch(epoch), NOW)
         };
         match result {
             Ok(assigned) => {
@@ -141,7 +159,7 @@ impl Model {
     }
 
     fn truncate(&mut self, random: &mut Random) {
-        let to = (self.end() + 1 - random.below(20) as i64).max(self.first);
+        let to = (self.end() + 1 - random.below(20) as i64).max(self.start);
         let ticket = self.driver.log.truncate(Offset(to));
         self.asked.insert(ticket, Asked::Truncate { to });
     }
@@ -150,6 +168,76 @@ impl Model {
         let start = (self.end() + random.below(20) as i64 - 9).max(0);
         let ticket = self.driver.log.reset(Offset(start));
         self.asked.insert(ticket, Asked::Reset { start });
+    }
+
+    /// The log's start goes up, and the segments below go.
+    fn trim(&mut self, random: &mut Random) {
+        if self.cut_asked() || !self.ghosts.is_empty() {
+            return;
+        }
+        let to = self.start + random.below((self.completed - self.start + 1) as u64) as i64;
+        self.driver.log.raise_log_start(Offset(to));
+        self.start = self.driver.log.log_start_offset().0;
+        assert_eq!(self.start, to);
+        self.driver.log.trim(NOW);
+        self.first_segment_moved();
+    }
+
+    /// Of batches that went at the start a restart remembers no more than a snapshot does: each producer's last.
+    fn producers_are_known(&self) {
+        let told = producers::told(&self.driver.log);
+        if self.forgotten.is_empty() {
+            return assert_eq!(told, producers::fold(&self.batches), "{:?}", self.driver.recovery);
+        }
+        let all: Vec<_> = self.forgotten.iter().chain(&self.batches).cloned().collect();
+        let expected = producers::fold(&all);
+        let owed = if self.blurred { producers::fold(&self.batches) } else { expected.clone() };
+        assert!(owed.keys().all(|id| told.contains_key(id)), "{told:?} instead of {expected:?}");
+        assert!(told.keys().all(|id| expected.contains_key(id)), "{told:?} instead of {expected:?}");
+        for (id, (epoch, window)) in &told {
+            assert_eq!(*epoch, expected[id].0, "{id}");
+            assert!(!window.is_empty() && expected[id].1.ends_with(window), "{id}: {window:?} of {:?}", expected[id].1);
+        }
+    }
+
+    /// Look-ups by time are those of a scan of all batches.
+    fn seek(&self, random: &mut Random) {
+        if self.cut_asked() || !self.ghosts.is_empty() {
+            return;
+        }
+        let time = NOW.0 - 510 + random.below(1020) as i64;
+        let first = self.batches.iter().find(|batch| batch.last >= self.start && batch.newest() >= time);
+        match (self.driver.log.seek(Timestamp(time), Offset(self.start)), first) {
+            (Some(from), Some(first)) => {
+                assert!((self.start..=first.last).contains(&from.0), "{time}: {from}, {first:?}")
+            }
+            (None, Some(first)) => panic!("{first:?} is not older than {time}"),
+            // It may lie below the start, in the same segment.
+            (_, None) => {}
+        }
+        let newest = self.batches.iter().map(Seen::newest).max().filter(|newest| *newest >= 0);
+        let expected = newest.and_then(|newest| self.batches.iter().find(|batch| batch.newest() == newest));
+        match self.driver.log.newest() {
+            Newest::Nowhere => assert_eq!(expected, None),
+            Newest::Hidden => assert!(self.start > self.first),
+            Newest::At { timestamp, offset } => {
+                let expected = expected.expect("a batch with a timestamp");
+                assert_eq!((timestamp.0, offset.0), (expected.newest(), expected.last));
+            }
+        }
+    }
+
+    /// Segments that the log has taken away below its start.
+    fn first_segment_moved(&mut self) {
+        let first = self.driver.log.first_segment().0;
+        assert!(first <= self.start.max(self.first), "segments above the start {} went: {first}", self.start);
+        if first > self.first {
+            let gone = self.batches.partition_point(|batch| batch.base < first);
+            let gone: Vec<_> = self.batches.drain(..gone).collect();
+            self.forgotten.extend(gone.iter().cloned());
+            self.trimmed.extend(gone);
+            self.first = first;
+        }
     }
 
     fn assign_epoch(&mut self) {
@@ -184,7 +272,7 @@ impl Model {
             return;
         }
         let log_end = self.driver.log.log_end_offset().0;
-        let from = self.first + random.below((log_end - self.first + 2) as u64) as i64;
+        let from = self.start + random.below((log_end - self.start + 2) as u64) as i64;
         let upper = from + random.below(30) as i64;
         let (bytes, min_one) = (random.below(800), random.chance(2));
         let outcome = self.driver.read(random, Offset(from), Offset(upper), bytes, min_one);
@@ -215,6 +303,9 @@ impl Model {
     }
 
     fn events(&mut self) {
+        if !self.cut_asked() && self.ghosts.is_empty() {
+            self.first_segment_moved();
+        }
         for event in self.driver.take_events() {
             match event {
                 LogEvent::Appended { ticket, base, end, batches } => {
@@ -246,6 +337,13 @@ impl Model {
                 LogEvent::Failed { ticket, error } => self.failed(ticket, &error),
                 LogEvent::Closed { ticket } => assert_eq!(self.asked.remove(&ticket), Some(Asked::Close)),
                 LogEvent::Read { .. } => panic!("a read that nobody waits for"),
+                LogEvent::Trimmed { files } => {
+                    for file in files {
+                        assert!(file.ends_with(".deleted"), "{file}");
+                        self.driver.disk.disk().submit(DiskOp::Remove { path: file }, drop);
+                    }
+                    self.trimmed.clear();
+                }
                 LogEvent::Broken { error } => panic!("the log broke: {error}"),
             }
         }
@@ -254,7 +352,7 @@ impl Model {
         }
         if !self.cut_asked() {
             // Also while an append that failed is still to be cut off.
-            assert_eq!(producers::told(&self.driver.log), producers::fold(&self.batches));
+            self.producers_are_known();
         }
         self.below_the_recovery_point_all_is_durable();
     }
@@ -316,6 +414,7 @@ impl Model {
         self.flushes_end_at(end);
         self.batches.truncate(self.batches.partition_point(|batch| batch.base < end));
         self.completed = end;
+        self.start = self.driver.log.log_start_offset().0;
         self.synced = self.synced.min(end);
         self.epoch = self.epoch.max(self.driver.log.epochs().latest_epoch().0);
     }
@@ -331,6 +430,9 @@ impl Model {
 
     fn begin_at(&mut self, start: i64) -> i64 {
         self.first = start;
+        self.trimmed.clear();
+        self.forgotten.clear();
+        self.blurred = false;
         self.batches.clear();
         self.synced = start;
         start
@@ -367,6 +469,28 @@ impl Model {
         self.reopen(random, true, point);
         assert_eq!(self.driver.recovery.cut, None);
         assert_eq!(self.driver.recovery.indexes_rebuilt, Vec::new(), "close leaves good indexes");
+        self.time_indexes_are_right();
+    }
+
+    /// Each entry names the first batch that is so new, and the last the newest of all.
+    fn time_indexes_are_right(&self) {
+        let mut bases: Vec<i64> = self.driver.log.segment_bases().map(|base| base.0).collect();
+        bases.push(i64::MAX);
+        for pair in bases.windows(2) {
+            let path = format!("{}/{:020}.timeindex", super::driver::DIR, pair[0]);
+            let entries = self.driver.disk.get(&path).unwrap_or_else(|| panic!("{path} is not there"));
+            let batches = || self.batches.iter().filter(|batch| (pair[0]..pair[1]).contains(&batch.base));
+            let mut last = -1;
+            for entry in entries.chunks(12) {
+                let time = i64::from_be_bytes(entry[..8].try_into().unwrap());
+                let offset = pair[0] + i64::from(u32::from_be_bytes(entry[8..].try_into().unwrap()));
+                let first = batches().find(|batch| batch.newest() >= time).expect("a batch so new");
+                assert_eq!((first.newest(), first.last), (time, offset), "{path}");
+                assert!(time > last, "{path} rises");
+                last = time;
+            }
+            assert_eq!(batches().map(Seen::newest).max().unwrap_or(-1), last, "{path} ends with the newest");
+        }
     }
 
     fn reopen(&mut self, random: &mut Random, clean: bool, point: i64) {
@@ -399,7 +523,19 @@ impl Model {
             }
         }
         if !begun_anew {
-            assert_eq!(first, self.first);
+            // Of the segments that were on their way out the last ones may be there still.
+            let back = self.trimmed.iter().position(|batch| batch.base == first);
+            assert!(first >= self.first || back.is_some(), "begins at {first}, not at {}", self.first);
+            if first > self.first {
+                assert!(first <= self.start, "segments above the start {} went: {first}", self.start);
+                let gone = self.batches.partition_point(|batch| batch.base < first);
+                self.forgotten.extend(self.batches.drain(..gone));
+            }
+            self.blurred |= !self.trimmed.is_empty() || first != self.first;
+            self.forgotten.retain(|batch| batch.base < first);
+            if let Some(back) = back {
+                self.batches.splice(0..0, self.trimmed.split_off(back));
+            }
             assert!(
                 end >= floor,
                 "durable below {floor}, recovered below {end}: {:?} {:?}",
@@ -417,14 +553,19 @@ impl Model {
             log.epochs().latest().is_none_or(|latest| latest.start.0 < end || (first, latest.start.0) == (end, end))
         );
         assert_eq!(log.recovery_point().0, end);
-        assert_eq!(producers::told(log), producers::fold(&seen), "{:?}", self.driver.recovery);
+        assert_eq!(log.log_start_offset().0, first, "no checkpoint names another start");
         let bytes = self.driver.read_all(random, Offset(first), 500);
         assert_eq!(bytes, seen.iter().flat_map(|batch| batch.bytes.iter().copied()).collect::<Vec<_>>());
 
-        (self.first, self.completed, self.synced) = (first, end, end);
+        if begun_anew {
+            self.forgotten.clear();
+        }
+        (self.first, self.start, self.completed, self.synced) = (first, first, end, end);
+        self.trimmed.clear();
         self.epoch = self.driver.log.epochs().latest_epoch().0.max(self.epoch);
         self.batches = seen;
         self.ghosts.clear();
         self.asked.clear();
+        self.producers_are_known();
     }
 }

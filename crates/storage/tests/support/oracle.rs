@@ -11,6 +11,13 @@ pub struct Seen {
     pub bytes: Vec<u8>,
 }
 
+impl Seen {
+    /// The largest timestamp that the header states.
+    pub fn newest(&self) -> i64 {
+        i64::from_be_bytes(self.bytes[35..43].try_into().unwrap())
+    }
+}
+
 /// The first segment's base, and the batches.
 pub fn longest_prefix(disk: &MemDisk) -> Option<(i64, Vec<Seen>)> {
     let prefix = format!("{DIR}/");

@@ -55,14 +55,15 @@ impl Driver {
         if self.is_starved() {
             return None;
         }
+        let now = self.env.now().wall;
         let assigned: Result<Assigned, AppendError> = match lot.clone() {
             Lot::Led(epoch, batches) => {
                 if self.log.epochs().latest_epoch() != epoch {
                     let _ = self.log.assign_epoch(epoch); // as it was before the append that failed
                 }
-                self.log.append_as_leader(epoch, batches)
+                self.log.append_as_leader(epoch, batches, now)
             }
-            Lot::Copied(epoch, bytes) => self.log.append_as_follower(bytes, epoch),
+            Lot::Copied(epoch, bytes) => self.log.append_as_follower(bytes, epoch, now),
         };
         match assigned {
             Ok(assigned) => {

@@ -21,6 +21,8 @@ pub struct DiskBatch {
     pub epoch: LeaderEpoch,
     /// Its CRC, which its bytes have.
     pub crc: u32,
+    /// The largest timestamp that it states.
+    pub newest: i64,
     /// Bytes in all.
     pub size: usize,
 }
@@ -42,7 +44,8 @@ pub struct ReplicaLog {
     pub segments: Vec<(Offset, usize)>,
     /// What comes behind it, if anything does.
     pub stray: Option<String>,
-    /// Entries of finished segments' indexes that name no batch.
+    /// Entries of finished segments' offset indexes that name no batch, and of their time indexes that name another than the
+    /// first that is so new.
     pub wrong_index: Vec<String>,
 }
 
@@ -133,6 +136,11 @@ fn log(
         {
             index_entries(*base, &index.to_vec(), &log.batches[before..], &mut log.wrong_index);
         }
+        if number + 1 < segments.len()
+            && let Some(index) = files.get(&format!("{dir}/{base:020}.timeindex"))
+        {
+            time_entries(*base, &index.to_vec(), &log.batches[before..], &mut log.wrong_index);
+        }
         if read < content.len() {
             log.stray = Some(format!("{} bytes at position {read} of segment {base}", content.len() - read));
             break;
@@ -187,7 +195,40 @@ fn batch(rest: &mut Chunks) -> Option<DiskBatch> {
         return None;
     }
     rest.advance(size);
-    Some(DiskBatch { base: Offset(base), last: Offset(last), epoch: LeaderEpoch(number(12)), crc, size })
+    let newest = i64::from_be_bytes(header[35..43].try_into().expect("eight bytes"));
+    Some(DiskBatch { base: Offset(base), last: Offset(last), epoch: LeaderEpoch(number(12)), crc, newest, size })
+}
+
+/// Every entry must name the first batch that is so new. (That the last one names the newest of all cannot be asked of a file that
+/// may be in the writing.)
+fn time_entries(base: i64, bytes: &[u8], batches: &[DiskBatch], wrong: &mut Vec<String>) {
+    let mut last = -1;
+    for (number, entry) in bytes.chunks(12).enumerate() {
+        let Some((time, relative)) = entry.split_first_chunk::<8>() else {
+            wrong.push(format!("segment {base}: {} bytes at the end of its time index", entry.len()));
+            return;
+        };
+        let Ok(relative) = <[u8; 4]>::try_from(relative) else {
+            wrong.push(format!("segment {base}: {} bytes at the end of its time index", entry.len()));
+            return;
+        };
+        let (time, offset) = (i64::from_be_bytes(*time), base + i64::from(u32::from_be_bytes(relative)));
+        let first = batches.iter().find(|batch| batch.newest >= time);
+        if time <= last || first.is_none_or(|first| first.newest != time || first.last.0 != offset) {
+            wrong.push(format!("segment {base}, time entry {number}: {time} at offset {offset}"));
+        }
+        last = time;
+    }
+}
+
+/// What a checkpoint of offsets in the log directory says of one partition.
+pub fn checkpointed(files: &BTreeMap<String, Chunks>, file: &str, partition: &TopicPartition) -> Option<Offset> {
+    let text = String::from_utf8(files.get(file)?.to_vec()).ok()?;
+    text.lines().skip(2).find_map(|line| {
+        let mut words = line.split(' ');
+        let same = words.next()? == &*partition.topic && words.next()?.parse() == Ok(partition.partition);
+        words.next()?.parse().ok().filter(|_| same).map(Offset)
+    })
 }
 
 /// Every entry must name the last offset and the position of one batch; zeros may follow.

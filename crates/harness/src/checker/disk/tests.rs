@@ -162,7 +162,7 @@ fn an_index_entry_that_names_no_batch_is_found() {
         end(vec![disk(1, &files)])
     };
     assert_eq!(with([0, 0, 0, 4, 0, 0, 0, 62]), None);
-    let wrong = "an offset index does not answer as a scan of its segment does";
+    let wrong = "an index does not answer as a scan of its segment does";
     assert_eq!(with([0, 0, 0, 4, 0, 0, 0, 61]).as_deref(), Some(wrong));
     assert_eq!(with([0, 0, 0, 3, 0, 0, 0, 62]).as_deref(), Some(wrong));
 }
@@ -178,4 +178,56 @@ fn the_reader_finds_batches_across_pieces_and_passes_over_other_directories() {
     assert_eq!(logs[0].partition, TopicPartition::new("a-b", 3));
     assert_eq!((logs[0].end, logs[0].batches.len()), (Offset(5), 2));
     assert_eq!(logs[0].batches[1].epoch, LeaderEpoch(4));
+}
+
+#[test]
+fn a_log_begins_with_its_first_segment_or_where_the_checkpoint_says() {
+    let opened = |checkpoint: Option<&str>, start: i64| {
+        let mut checker = RecoverySound::default();
+        let mut disk = disk(1, &[("00000000000000000003.log", batch(3, 2, 1, 8))]);
+        if let Some(text) = checkpoint {
+            let path = "log-start-offset-checkpoint".to_owned();
+            disk.files.insert(path, Chunks::from(text.as_bytes().to_vec()));
+        }
+        checker.before_start(&disk);
+        tell(
+            &mut checker,
+            Observation::LogOpened { partition: t(), start: Offset(start), end: Offset(5), clean: true },
+        );
+        claim(checker.finish(&RunEnd::default()))
+    };
+    let wrong = Some("a log does not begin where its disk says");
+    assert_eq!(opened(None, 3), None);
+    assert_eq!(opened(None, 4).as_deref(), wrong);
+    assert_eq!(opened(Some("0\n2\nother 0 4\nt 0 4\n"), 4), None);
+    assert_eq!(opened(Some("0\n1\nt 0 4\n"), 3).as_deref(), wrong);
+    assert_eq!(opened(Some("0\n1\nt 0 1\n"), 3), None, "its segments below are gone");
+    assert_eq!(opened(Some("0\n1\nt 1 4\n"), 3), None, "another partition's");
+}
+
+#[test]
+fn a_time_index_names_the_first_batch_that_is_so_new() {
+    let timed = |base: i64, newest: i64| {
+        let mut bytes = batch(base, 1, 1, 7);
+        bytes[35..43].copy_from_slice(&newest.to_be_bytes());
+        let crc = crc32c::crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        bytes
+    };
+    let entries = |entries: &[(i64, u32)]| {
+        let bytes = |(time, offset): &(i64, u32)| [&time.to_be_bytes()[..], &offset.to_be_bytes()].concat();
+        let index: Vec<u8> = entries.iter().flat_map(bytes).collect();
+        let first = [timed(0, 50), timed(1, 70), timed(2, 70), timed(3, 60)].concat();
+        end(vec![disk(
+            1,
+            &[(SEGMENT, first), ("00000000000000000000.timeindex", index), ("00000000000000000004.log", timed(4, 1))],
+        )])
+    };
+    let wrong = Some("an index does not answer as a scan of its segment does");
+    assert_eq!(entries(&[]), None, "it may be in the writing");
+    assert_eq!(entries(&[(50, 0), (70, 1)]), None);
+    assert_eq!(entries(&[(70, 2)]).as_deref(), wrong, "not the first");
+    assert_eq!(entries(&[(60, 3)]).as_deref(), wrong, "a newer one was before");
+    assert_eq!(entries(&[(70, 1), (50, 0)]).as_deref(), wrong, "it does not rise");
+    assert_eq!(entries(&[(71, 1)]).as_deref(), wrong);
 }

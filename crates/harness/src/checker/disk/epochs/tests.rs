@@ -107,6 +107,7 @@ fn a_wrong_answer_about_where_an_epoch_ends_is_found() {
 /// Batches of five records each: (base, epoch).
 fn log(batches: &[(i64, i32)]) -> ReplicaLog {
     let batch = |(base, epoch): &(i64, i32)| DiskBatch {
+        newest: 0,
         base: Offset(*base),
         last: Offset(base + 4),
         epoch: LeaderEpoch(*epoch),

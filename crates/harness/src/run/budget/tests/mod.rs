@@ -22,6 +22,7 @@ fn setup(keep: Keep, brokers: i32, controllers: bool) -> Setup {
         nodes: (1..=brokers).map(node).collect(),
         topics: vec![TopicInfo { name: "t".to_owned(), partitions: 1, replicas: 3, min_isr: 2 }],
         keep,
+        ..Setup::default()
     }
 }
 
