@@ -364,6 +364,10 @@ impl Image {
 
     /// As [`Image::topic_config`], at one broker: its own dynamic values count before those of all.
     pub fn topic_config_at(&self, node: NodeId, topic: &Str, key: &str) -> Option<&Str> {
+        // The usual case, asked several times with each batch of a producer.
+        if self.configs.is_empty() {
+            return None;
+        }
         let own = self.configs.get(&ConfigResource::topic(topic.clone())).and_then(|configs| configs.get(key));
         own.or_else(|| {
             let name = crate::configs::topic_config(key)?.broker_name?;
