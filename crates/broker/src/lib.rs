@@ -11,7 +11,7 @@
 //! ```
 //!
 //! What decides lives in the pure crates; here are the drivers that carry out effects in order, and the handlers that
-//! turn requests into events. Deliberately absent: group and transaction coordinators, idempotence, fetch sessions.
+//! turn requests into events. Deliberately absent: group and transaction coordinators.
 
 pub mod config;
 pub mod controller;

@@ -7,6 +7,11 @@
 //! read of topics that transactions wrote to, is not compared: both are refused here.
 //! `WAVETANK_GOLDEN` names another directory of recorded frames.
 
+#[path = "golden_wire/raw.rs"]
+mod raw;
+#[path = "golden_wire/shape.rs"]
+mod shape;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -28,7 +33,9 @@ use protocol::messages::{
 };
 use protocol::{ApiKey, Decoder, ErrorCode, Message, Request, Str, Uuid};
 use rand::{RngExt, SeedableRng};
+use raw::Raw;
 use runtime::{Address, Env, os};
+use shape::{Printed, Shape};
 
 /// An answer that does not come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -134,170 +141,6 @@ impl Frame {
 fn drop_body<R: Request>(frame: &Frame) -> bool {
     let _: R = frame.body();
     true
-}
-
-/// A connection that sends bytes as they are.
-struct Raw {
-    connection: runtime::Connection,
-    pieces: std::collections::VecDeque<Bytes>,
-    read: Vec<u8>,
-}
-
-impl Raw {
-    async fn open(env: &Env, address: &Address) -> Self {
-        let connection = env.connect(address.clone()).await.expect("it listens");
-        Self { connection, pieces: std::collections::VecDeque::new(), read: Vec::new() }
-    }
-
-    /// Sends bytes without a size.
-    async fn write(&mut self, bytes: Vec<u8>) -> bool {
-        let mut out = std::collections::VecDeque::from([Bytes::from(bytes)]);
-        std::future::poll_fn(|cx| self.connection.writer.0.poll_write(cx, &mut out)).await.is_ok()
-    }
-
-    async fn send(&mut self, frame: &[u8]) -> bool {
-        let mut bytes = i32::try_from(frame.len()).expect("small").to_be_bytes().to_vec();
-        bytes.extend_from_slice(frame);
-        self.write(bytes).await
-    }
-
-    /// The next frame; `None` at the end of the stream.
-    async fn receive(&mut self) -> Option<Vec<u8>> {
-        loop {
-            if self.read.len() >= 4 {
-                let size = u32::from_be_bytes([self.read[0], self.read[1], self.read[2], self.read[3]]) as usize;
-                if self.read.len() >= 4 + size {
-                    let rest = self.read.split_off(4 + size);
-                    return Some(std::mem::replace(&mut self.read, rest).split_off(4));
-                }
-            }
-            let (reader, pieces) = (&mut self.connection.reader, &mut self.pieces);
-            match std::future::poll_fn(|cx| reader.0.poll_read(cx, pieces, 1 << 16)).await {
-                Ok(0) | Err(_) => return None,
-                Ok(_) => self.read.extend(self.pieces.drain(..).flatten()),
-            }
-        }
-    }
-}
-
-/// The set of an answer's fields with their kinds.
-type Shape = BTreeSet<String>;
-
-/// Fields whose value counts.
-const EXACT: &[&str] = &[
-    "error_code",
-    "config_source",
-    "config_type",
-    "read_only",
-    "is_sensitive",
-    "num_partitions",
-    "replication_factor",
-    "is_internal",
-    "preferred_read_replica",
-    "cluster_authorized_operations",
-    "topic_authorized_operations",
-    "endpoint_type",
-    "election_type",
-    "low_watermark",
-];
-
-/// Reads what `Debug` prints of a message.
-struct Printed<'a> {
-    text: &'a [u8],
-    at: usize,
-    shape: Shape,
-}
-
-impl Printed<'_> {
-    fn shape(message: &impl std::fmt::Debug) -> Shape {
-        let text = format!("{message:?}");
-        let mut printed = Printed { text: text.as_bytes(), at: 0, shape: Shape::new() };
-        printed.value("", "");
-        assert_eq!(printed.at, text.len(), "{text}");
-        printed.shape
-    }
-
-    fn peek(&self) -> u8 {
-        self.text.get(self.at).copied().unwrap_or(b' ')
-    }
-
-    fn word(&mut self) -> String {
-        let start = self.at;
-        while !b",:(){}[] \"".contains(&self.peek()) {
-            self.at += 1;
-        }
-        String::from_utf8_lossy(&self.text[start..self.at]).into_owned()
-    }
-
-    fn skip(&mut self, what: &[u8]) {
-        while what.contains(&self.peek()) && self.at < self.text.len() {
-            self.at += 1;
-        }
-    }
-
-    fn leaf(&mut self, path: &str, field: &str, kind: &str, value: &str) {
-        let shown = if EXACT.contains(&field) { value } else { kind };
-        self.shape.insert(format!("{path}={shown}"));
-    }
-
-    fn value(&mut self, path: &str, field: &str) {
-        match self.peek() {
-            b'[' => {
-                self.at += 1;
-                while self.peek() != b']' {
-                    self.value(&format!("{path}[]"), field);
-                    self.skip(b", ");
-                }
-                self.at += 1;
-            }
-            b'"' => {
-                self.string();
-                self.leaf(path, field, "text", "text");
-            }
-            _ => {
-                let word = self.word();
-                match self.peek() {
-                    b'"' => {
-                        self.string();
-                        self.leaf(path, field, "text", "text");
-                    }
-                    b'(' if word == "Some" => {
-                        self.at += 1;
-                        self.value(path, field);
-                        self.at += 1;
-                    }
-                    b'(' => {
-                        while self.peek() != b')' {
-                            self.at += 1;
-                        }
-                        self.at += 1;
-                        self.leaf(path, field, "value", "value");
-                    }
-                    b' ' if self.text.get(self.at + 1) == Some(&b'{') => {
-                        self.at += 2;
-                        self.skip(b" ");
-                        while self.peek() != b'}' {
-                            let field = self.word();
-                            self.skip(b": ");
-                            self.value(&format!("{path}.{field}"), &field);
-                            self.skip(b", ");
-                        }
-                        self.at += 1;
-                    }
-                    _ if word == "None" => self.leaf(path, field, "none", "none"),
-                    _ => self.leaf(path, field, "value", &word),
-                }
-            }
-        }
-    }
-
-    fn string(&mut self) {
-        self.at += 1;
-        while self.peek() != b'"' {
-            self.at += if self.peek() == b'\\' { 2 } else { 1 };
-        }
-        self.at += 1;
-    }
 }
 
 /// The body of an answer, which must be read to its end.

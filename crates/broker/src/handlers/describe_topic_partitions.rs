@@ -136,11 +136,10 @@ mod tests {
         Image::new().apply(Offset(0), LeaderEpoch(1), &records).0
     }
 
-    fn ask(
-        topics: &[&str],
-        limit: i32,
-        cursor: Option<(&str, i32)>,
-    ) -> (Vec<(String, i16, Vec<i32>)>, Option<(String, i32)>) {
+    /// Topics with their codes and partitions, and where the next page begins.
+    type Page = (Vec<(String, i16, Vec<i32>)>, Option<(String, i32)>);
+
+    fn ask(topics: &[&str], limit: i32, cursor: Option<(&str, i32)>) -> Page {
         let request = DescribeTopicPartitionsRequest {
             topics: topics.iter().map(|name| TopicRequest { name: (*name).into(), ..Default::default() }).collect(),
             response_partition_limit: limit,
