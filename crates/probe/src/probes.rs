@@ -111,7 +111,10 @@ pub const PROBES: &[Probe] = &[
     probe("log_segments_dropped", "opening a log dropped segments behind a cut or a gap"),
     probe("log_index_rebuilt", "opening a log made an index anew"),
     probe("producers_rebuilt_after_cut", "batches of producers were cut off a log, and their states were made anew"),
-    probe("log_snapshot_dropped", "a snapshot of producers was damaged, or above what an unclean stop had left for sure"),
+    probe(
+        "log_snapshot_dropped",
+        "a snapshot of producers was damaged, or above what an unclean stop had left for sure",
+    ),
     probe("log_epochs_rebuilt", "opening a log read its leader epochs from the batches"),
     probe("log_short_write", "the disk took a part of an append, and the rest was written after it"),
     probe("log_full", "an append failed for lack of space"),

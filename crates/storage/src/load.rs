@@ -255,11 +255,9 @@ impl Loader<'_> {
             let speaks = !found.segment.time.entries().is_empty();
             let inside =
                 found.bad.is_some() || found.segment.time.entries().last().is_none_or(|last| last.offset < end);
-            if fits && speaks && inside {
-                if found.segment.time.truncate(end).is_none() {
-                    return Ok(found);
-                }
-                // The newest batch was cut away with the torn tail.
+            // A truncation that takes something: the newest batch was cut away with the torn tail.
+            if fits && speaks && inside && found.segment.time.truncate(end).is_none() {
+                return Ok(found);
             }
             (segment, file) = (found.segment, found.file);
             sound = fits && inside && !speaks;

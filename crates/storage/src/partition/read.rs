@@ -51,7 +51,10 @@ impl Reads {
 impl Reads {
     /// Forgets the reads of a segment.
     pub(super) fn of(&mut self, segment: SegmentId) -> Vec<Ticket> {
-        self.0.extract_if(.., |_, read| read.segment == segment).map(|(ticket, _)| ticket).collect()
+        let of: Vec<Ticket> =
+            self.0.iter().filter(|(_, read)| read.segment == segment).map(|(ticket, _)| *ticket).collect();
+        of.iter().for_each(|ticket| drop(self.0.remove(ticket)));
+        of
     }
 }
 
