@@ -241,6 +241,10 @@ impl Hosted {
             self.machine.check_invariants();
         }
         let view = self.machine.view();
+        if effects.iter().any(|effect| matches!(effect, Effect::Restart { .. })) {
+            // All of it goes, whatever was durable. Told before the new ends are, which nothing in the old log explains.
+            ctx.env.observe(Observation::Truncating { partition: self.name.clone(), to: Offset::ZERO });
+        }
         if view != self.view {
             let before = std::mem::replace(&mut self.view, view);
             if before.leader_epoch != self.view.leader_epoch {
@@ -319,8 +323,6 @@ impl Hosted {
                 self.tickets.insert(ticket, Purpose::Cut);
             }
             Effect::Restart { at } => {
-                // All of it goes, whatever was durable.
-                ctx.env.observe(Observation::Truncating { partition: self.name.clone(), to: Offset::ZERO });
                 let ticket = self.log.reset(at);
                 self.tickets.insert(ticket, Purpose::Cut);
             }

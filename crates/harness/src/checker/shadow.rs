@@ -203,7 +203,20 @@ impl Shadow {
                     replica.unreconciled = false;
                 }
             }
-            Observation::Truncated { partition, to, .. } => self.at(partition, node).cut(*to),
+            // It begins anew, somewhere: from the asking on nothing of the old log need be there.
+            Observation::Truncating { partition, to: Offset::ZERO } => {
+                let replica = self.at(partition, node);
+                replica.batches.clear();
+                replica.unseen = vec![(Offset::ZERO, Offset(i64::MAX))];
+            }
+            Observation::Truncated { partition, to, .. } => {
+                let replica = self.at(partition, node);
+                replica.cut(*to);
+                if replica.end < *to {
+                    replica.unseen.push((replica.end, *to));
+                    replica.end = *to;
+                }
+            }
             Observation::HighWatermark { partition, to, .. } => {
                 let replica = self.at(partition, node);
                 replica.high_watermark = *to;
@@ -232,6 +245,36 @@ mod tests {
         assert_eq!(replica.held(Offset(5)), Held::Nothing);
         assert_eq!(replica.held(Offset(0)), Held::Batch(mark(4)));
         assert_eq!(replica.end, Offset(7));
+    }
+
+    #[test]
+    fn a_log_that_begins_anew_holds_nothing_that_can_be_missed() {
+        let mut shadow = Shadow::default();
+        let partition = TopicPartition::new("t", 0);
+        let mut tell = |what| {
+            let host = std::sync::Arc::from("b1");
+            shadow.fold(&Stamped { id: 1, at_ns: 1, host, node: NodeId(1), cause: 0, what });
+            shadow
+                .replica(&partition, NodeId(1))
+                .map(|replica| (replica.end, replica.held(Offset(5)), replica.held(Offset(20))))
+        };
+        let at = || TopicPartition::new("t", 0);
+        let appended = |base: i64| Observation::Appended {
+            partition: at(),
+            base: Offset(base),
+            last: Offset(base + 4),
+            leader_epoch: LeaderEpoch(1),
+            crc: 7,
+            producer: None,
+        };
+        tell(appended(0));
+        tell(appended(5));
+        let (_, held, _) = tell(Observation::Truncating { partition: at(), to: Offset::ZERO }).unwrap();
+        assert_eq!(held, Held::Unseen);
+        let (from, to, leader_epoch) = (Offset(10), Offset(20), LeaderEpoch(1));
+        let begun = tell(Observation::Truncated { partition: at(), from, to, leader_epoch });
+        assert_eq!(begun, Some((Offset(20), Held::Unseen, Held::Nothing)));
+        assert_eq!(tell(appended(20)), Some((Offset(25), Held::Unseen, Held::Batch(mark(24)))));
     }
 
     #[test]

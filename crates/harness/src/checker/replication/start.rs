@@ -19,6 +19,8 @@ pub(super) struct Starts {
     clean: BTreeSet<NodeId>,
     /// A start that went back at this instant, from where: legal if the log is cut to nothing at the same instant.
     back: Option<(Offset, Stamped)>,
+    /// The log that was cut to nothing last, on which node and when.
+    anew: Option<(NodeId, TopicPartition, u64)>,
 }
 
 impl Starts {
@@ -43,6 +45,7 @@ impl Starts {
         };
         if to == Offset::ZERO {
             self.back.take_if(excused);
+            self.anew = Some((event.node, partition.clone(), event.at_ns));
         }
     }
 }
@@ -93,7 +96,9 @@ impl Memory {
         }
         let known = self.starts.known.entry(event.node).or_default().insert(partition.clone(), to);
         let before = known.map_or(from, |known| known.max(from));
-        if to < before {
+        let anew = self.starts.anew.as_ref();
+        let anew = anew.is_some_and(|(node, of, at)| (*node, of, *at) == (event.node, partition, event.at_ns));
+        if to < before && !anew {
             self.starts.back = Some((before, event.clone()));
         }
     }

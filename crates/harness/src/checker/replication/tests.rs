@@ -223,6 +223,10 @@ fn a_log_start_that_goes_back_is_found_unless_the_log_begins_anew() {
     moved(&mut told, 3, 2);
     told.at_the_same_instant(1, Observation::Truncating { partition: orders(), to: Offset::ZERO });
     assert!(held(told, "C-START"));
+    let mut told = started();
+    told.tell(1, Observation::Truncating { partition: orders(), to: Offset::ZERO });
+    told.at_the_same_instant(1, Observation::LogStart { partition: orders(), from: Offset(3), to: Offset(2) });
+    assert!(held(told, "C-START"));
 }
 
 #[test]
