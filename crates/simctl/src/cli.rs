@@ -46,7 +46,7 @@ pub enum Command {
     Explain(ExplainArguments),
     /// List the scenarios there are, each with its sentence
     List(ListArguments),
-    /// Start a real broker on this machine, or with --brokers 3 a cluster: `wavetank-broker` by another name
+    /// Start a real broker here, or --brokers 3: `wavetank-broker` by another name
     Serve(server::Arguments),
 }
 
