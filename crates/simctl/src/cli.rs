@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
   simctl check scenarios/*.toml                         is every scenario file good?
   simctl explain scenarios/swarm.toml --seed 7          what seed 7 builds, and what strikes it
   simctl list                                           what is there to run?
-  simctl serve                                          a real broker, for real clients, at 127.0.0.1:9092
+  simctl serve                                          a real broker at 127.0.0.1:9092
 
 Exit codes:
   0 all judged, all held               1 a promise was broken or a broker crashed
