@@ -14,7 +14,7 @@ mod cluster;
 mod logging;
 pub mod metrics;
 mod node;
-pub mod problem;
+pub mod problems;
 pub mod properties;
 pub mod settings;
 

@@ -12,7 +12,9 @@ use metadata::configs::{inherited_from_file, topic_config};
 use runtime::{Address, os};
 
 use crate::Arguments;
-use crate::problem::{Place, Problems, Source, closest};
+use problem::Place;
+
+use crate::problems::{Problems, Source, closest};
 use crate::properties::{self, Property};
 
 /// How far the controllers' port lies above the clients', where nobody says.
@@ -114,7 +116,7 @@ fn typed(text: &str, source: usize, problems: &mut Problems) -> Vec<Property> {
     let mut list = Vec::new();
     let mut at = 0;
     for line in text.split('\n').filter(|_| !text.is_empty()) {
-        let place = |from: usize, to: usize| Place { source, span: at + from..at + to };
+        let place = |from: usize, to: usize| Place::at(source, at + from..at + to);
         match line.split_once('=') {
             Some((name, value)) => list.push(Property {
                 name: name.trim().to_owned(),

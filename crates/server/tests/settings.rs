@@ -1,6 +1,6 @@
 //! Claims about configuration: what is said of a wrong one, and what a right one means.
 
-use server::problem::Source;
+use server::problems::Source;
 use server::settings::{Read, settle};
 
 fn file(path: &str, text: &str) -> Option<Source> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     ("probe", &[]),
+    ("problem", &[]),
     ("log", &["protocol", "probe"]),
     ("timeline", &["protocol", "probe"]),
     ("raft", &["protocol", "probe", "log", "timeline"]),
@@ -19,15 +20,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "broker",
         &["protocol", "probe", "log", "timeline", "raft", "metadata", "replication", "runtime", "transport", "storage"],
     ),
-    ("server", &["protocol", "metadata", "runtime", "storage", "transport", "broker"]),
+    ("server", &["protocol", "problem", "metadata", "runtime", "storage", "transport", "broker"]),
     ("client", &["protocol", "probe", "runtime", "transport"]),
     ("world", &["protocol", "probe", "runtime"]),
-    ("harness", &["protocol", "probe", "runtime", "world", "client", "broker"]),
+    ("harness", &["protocol", "probe", "problem", "runtime", "world", "client", "broker"]),
     ("simctl", &["harness", "server", "probe"]),
 ];
 
 /// Crates that decide: no IO, so none of the field's crates that could do any.
-const PURE: &[&str] = &["protocol", "probe", "log", "timeline", "raft", "metadata", "replication"];
+const PURE: &[&str] = &["protocol", "probe", "problem", "log", "timeline", "raft", "metadata", "replication"];
 const IO: &[&str] = &["tokio", "madsim", "tempfile", "futures-util"];
 
 fn root() -> PathBuf {

@@ -5,8 +5,11 @@
 
 use std::ops::Range;
 
-use annotate_snippets::renderer::DecorStyle;
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+pub use problem::Severity;
+use problem::{Place, Text};
+
+/// One thing that is wrong; its code is of [`code`], its place in the one [`Source`].
+pub type Problem = problem::Problem<&'static str>;
 
 /// The codes, each one form of mistake.
 pub mod code {
@@ -62,32 +65,6 @@ impl<T> Spanned<T> {
     }
 }
 
-/// How bad it is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Severity {
-    /// Nothing is run.
-    Error,
-    /// It can be run, but does hardly what was meant.
-    Warning,
-}
-
-/// One thing that is wrong.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Problem {
-    /// Of [`code`].
-    pub code: &'static str,
-    /// How bad.
-    pub severity: Severity,
-    /// What, in one line.
-    pub title: String,
-    /// Where; nothing if the whole file is meant.
-    pub span: Option<Range<usize>>,
-    /// What to do, said at the caret.
-    pub label: Option<String>,
-    /// Lines below.
-    pub notes: Vec<String>,
-}
-
 /// The file, with what `--set` adds behind its end.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Source {
@@ -121,27 +98,21 @@ pub struct Problems {
 impl Problems {
     /// Adds an error.
     pub fn error(&mut self, code: &'static str, span: Range<usize>, title: impl Into<String>) -> &mut Problem {
-        self.add(code, Severity::Error, Some(span), title.into())
+        self.add(code, Severity::Error, Place::at(0, span), title.into())
     }
 
     /// Adds a warning.
     pub fn warning(&mut self, code: &'static str, span: Range<usize>, title: impl Into<String>) -> &mut Problem {
-        self.add(code, Severity::Warning, Some(span), title.into())
+        self.add(code, Severity::Warning, Place::at(0, span), title.into())
     }
 
     /// Adds an error about the whole file.
     pub fn whole(&mut self, code: &'static str, title: impl Into<String>) -> &mut Problem {
-        self.add(code, Severity::Error, None, title.into())
+        self.add(code, Severity::Error, Place::whole(0), title.into())
     }
 
-    fn add(
-        &mut self,
-        code: &'static str,
-        severity: Severity,
-        span: Option<Range<usize>>,
-        title: String,
-    ) -> &mut Problem {
-        self.list.push(Problem { code, severity, title, span, label: None, notes: Vec::new() });
+    fn add(&mut self, code: &'static str, severity: Severity, place: Place, title: String) -> &mut Problem {
+        self.list.push(Problem::new(code, severity, Some(place), title));
         self.list.last_mut().expect("just pushed")
     }
 
@@ -150,62 +121,26 @@ impl Problems {
         self.list.iter().any(|problem| problem.severity == Severity::Error)
     }
 
-    /// In order of place; what has no place comes first.
+    /// In order of place; what is about the whole file comes first.
     pub fn sort(&mut self) {
-        self.list.sort_by_key(|problem| problem.span.as_ref().map_or((0, 0), |span| (1 + span.start, span.end)));
+        let span = |problem: &Problem| problem.place.as_ref().and_then(|place| place.span.clone());
+        self.list.sort_by_key(|problem| span(problem).map_or((0, 0), |span| (1 + span.start, span.end)));
     }
 
     /// All of them as text, at most 100 columns of it ours. `styled` adds terminal colours.
     pub fn render(&self, source: &Source, styled: bool) -> String {
-        let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
-        let renderer = renderer.decor_style(DecorStyle::Ascii).term_width(100);
-        let mut out = String::new();
-        for problem in &self.list {
-            let level = match problem.severity {
-                Severity::Error => Level::ERROR,
-                Severity::Warning => Level::WARNING,
-            };
-            let mut group = Group::with_title(level.primary_title(&problem.title).id(problem.code));
-            match &problem.span {
-                Some(span) => {
-                    let mut annotation = AnnotationKind::Primary.span(span.clone());
-                    if let Some(label) = &problem.label {
-                        annotation = annotation.label(label);
-                    }
-                    group = group.element(Snippet::source(&source.text).path(&source.path).annotation(annotation));
-                }
-                None => {
-                    group = group.element(annotate_snippets::Origin::path(&source.path));
-                    if let Some(label) = &problem.label {
-                        group = group.element(Level::HELP.message(label));
-                    }
-                }
-            }
-            for note in &problem.notes {
-                group = group.element(Level::NOTE.no_name().message(note));
-            }
-            out.push_str(&renderer.render(&[group]));
-            out.push('\n');
-        }
-        out
+        problem::render(&self.list, &[Text { path: &source.path, text: &source.text }], styled)
     }
 }
 
-impl Problem {
-    /// Says something at the caret.
-    pub fn label(&mut self, label: impl Into<String>) -> &mut Self {
-        self.label = Some(label.into());
-        self
-    }
-
-    /// Adds a line below.
-    pub fn note(&mut self, note: impl Into<String>) -> &mut Self {
-        self.notes.push(note.into());
-        self
-    }
-
+/// Says which word was meant.
+pub trait Suggest {
     /// Says at the caret which of `known` was probably meant; below, all of them under `heading`.
-    pub fn suggest<'a>(&mut self, word: &str, heading: &str, known: impl IntoIterator<Item = &'a str>) -> &mut Self {
+    fn suggest<'a>(&mut self, word: &str, heading: &str, known: impl IntoIterator<Item = &'a str>) -> &mut Self;
+}
+
+impl Suggest for Problem {
+    fn suggest<'a>(&mut self, word: &str, heading: &str, known: impl IntoIterator<Item = &'a str>) -> &mut Self {
         let known: Vec<&str> = known.into_iter().collect();
         if let Some(best) = closest(word, &known) {
             self.label(format!("did you mean `{best}`?"));
@@ -220,13 +155,7 @@ impl Problem {
 
 /// The known word most like `word`, if any is like it.
 pub fn closest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let lower = word.to_lowercase().replace('_', ".");
-    known
-        .iter()
-        .map(|candidate| (strsim::jaro_winkler(&lower, &candidate.to_lowercase().replace('_', ".")), *candidate))
-        .filter(|(likeness, _)| *likeness >= 0.8)
-        .max_by(|left, right| left.0.total_cmp(&right.0))
-        .map(|(_, candidate)| candidate)
+    problem::most_like(word, known.iter().copied(), 0.8, |text| text.to_lowercase().replace('_', "."))
 }
 
 #[cfg(test)]

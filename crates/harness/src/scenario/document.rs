@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{Problems, Source, Spanned, code};
+use super::diagnostic::{Problems, Source, Spanned, Suggest, code};
 use super::units::{self, Refusal};
 
 /// A value with its place.

@@ -5,7 +5,7 @@ mod identity;
 use std::ops::Range;
 
 use super::chaos;
-use super::diagnostic::{Problems, Source, Spanned, code};
+use super::diagnostic::{Problems, Source, Spanned, Suggest, code};
 use super::document::within;
 use super::fault::{Action, At, FaultLine, Heal, Target};
 use super::model::{Load, Scenario, Work};
@@ -25,7 +25,7 @@ pub(super) fn lint(scenario: &Scenario, problems: &mut Problems, source: &Source
     let before = problems.list.len();
     once(&chaos::least(scenario), problems, source);
     for mut problem in problems.list.split_off(before) {
-        if !problems.list.iter().any(|known| known.span == problem.span && known.code == problem.code) {
+        if !problems.list.iter().any(|known| known.place == problem.place && known.code == problem.code) {
             problem.note("it is so for seeds that draw the smallest of what [swarm] has");
             problems.list.push(problem);
         }

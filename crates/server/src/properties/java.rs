@@ -5,7 +5,9 @@
 //! UTF-8 here. A line without a value is an error: Java reads an empty one, which is never what was meant.
 
 use super::{Property, property};
-use crate::problem::{Place, Problems};
+use problem::Place;
+
+use crate::problems::Problems;
 
 /// Reads all properties; a name given twice is told, and the last one counts.
 pub fn read(text: &str, source: usize, problems: &mut Problems) -> Vec<Property> {
@@ -29,7 +31,7 @@ pub fn read(text: &str, source: usize, problems: &mut Problems) -> Vec<Property>
         let behind = separator.strip_prefix(['=', ':']);
         let value = behind.unwrap_or(separator).trim_start();
         let value_at = end - value.len();
-        let place = Place { source, span: begin..end };
+        let place = Place::at(source, begin..end);
         if behind.is_none() && value.is_empty() {
             problems.error(Some(place), "a property without a value").label("the form is `name=value`");
             continue;
@@ -134,8 +136,8 @@ mod tests {
     fn places_are_those_of_name_and_value() {
         let text = "\n  log.dirs = data\n";
         let list = read(text, 0, &mut Problems::default());
-        assert_eq!(&text[list[0].name_at.span.clone()], "log.dirs");
-        assert_eq!(&text[list[0].value_at.span.clone()], "data");
+        assert_eq!(&text[list[0].name_at.span.clone().expect("bytes")], "log.dirs");
+        assert_eq!(&text[list[0].value_at.span.clone().expect("bytes")], "data");
     }
 
     #[test]

@@ -7,7 +7,9 @@ pub mod table;
 
 use std::ops::Range;
 
-use crate::problem::{Place, Problems};
+use problem::Place;
+
+use crate::problems::Problems;
 
 /// A property as it was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,10 +31,5 @@ pub fn read(path: &str, text: &str, source: usize, problems: &mut Problems) -> V
 }
 
 fn property(source: usize, name: (String, Range<usize>), value: (String, Range<usize>)) -> Property {
-    Property {
-        name: name.0,
-        value: value.0,
-        name_at: Place { source, span: name.1 },
-        value_at: Place { source, span: value.1 },
-    }
+    Property { name: name.0, value: value.0, name_at: Place::at(source, name.1), value_at: Place::at(source, value.1) }
 }

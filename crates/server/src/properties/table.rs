@@ -3,18 +3,20 @@
 use toml::de::{DeTable, DeValue};
 
 use super::{Property, property};
-use crate::problem::{Place, Problems};
+use problem::Place;
+
+use crate::problems::Problems;
 
 /// Reads all properties. Lists become comma-separated, as Kafka writes them.
 pub fn read(text: &str, source: usize, problems: &mut Problems) -> Vec<Property> {
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
-        let place = Place { source, span: error.span().unwrap_or(0..0) };
+        let place = Place::at(source, error.span().unwrap_or(0..0));
         problems.error(Some(place), format!("not TOML: {}", error.message()));
     }
     let mut list = Vec::new();
     flatten("", table.into_inner(), source, &mut list, problems);
-    list.sort_by_key(|property: &Property| property.name_at.span.start);
+    list.sort_by_key(|property: &Property| property.name_at.start());
     list
 }
 
@@ -30,7 +32,7 @@ fn flatten(prefix: &str, table: DeTable<'_>, source: usize, list: &mut Vec<Prope
                 Some(value) => list.push(property(source, (name, key_at), (value, value_at))),
                 None => {
                     let title = format!("`{name}` has a value that no property has");
-                    let place = Place { source, span: value_at };
+                    let place = Place::at(source, value_at);
                     problems.error(Some(place), title).label("a string, a number, true or false, or a list of these");
                 }
             },

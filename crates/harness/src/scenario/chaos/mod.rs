@@ -18,7 +18,7 @@ mod tests;
 
 use crate::checker::Keep;
 
-use super::diagnostic::{Problems, Source, Spanned, code};
+use super::diagnostic::{Problems, Source, Spanned, Suggest, code};
 use super::document::{Entry, Fields, Value};
 use super::model::Scenario;
 use super::units::{self, Distribution};

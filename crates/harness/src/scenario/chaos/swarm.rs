@@ -8,7 +8,7 @@
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
 
-use super::super::diagnostic::{Problems, Source, code};
+use super::super::diagnostic::{Problems, Source, Suggest, code};
 use super::super::document::{Entry, Node, Value, read_at};
 use super::super::model::{Arrivals, Load, Pace, Scenario, Timers, Work};
 use super::super::property::{self, Of, Wrong};

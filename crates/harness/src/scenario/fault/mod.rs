@@ -18,7 +18,7 @@ pub use self::{
     network::NetworkAction,
     process::ProcessAction,
 };
-use super::diagnostic::{Problems, Source, Spanned, code};
+use super::diagnostic::{Problems, Source, Spanned, Suggest, code};
 use super::document::{Fields, Node, Value, comes_later, read_at, text};
 use super::term::{self, LinkTerm, NodeTerm};
 use super::units;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::checker::Keep;
 
-use super::super::diagnostic::{Spanned, closest, code};
+use super::super::diagnostic::{Spanned, Suggest, closest, code};
 use super::super::document::{Entry, Fields, Node, Value, read_at, table, text};
 use super::super::fault;
 use super::super::model::{Allow, Expect, Phase, Reach, ReachKind};
