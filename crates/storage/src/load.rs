@@ -358,8 +358,8 @@ impl Loader<'_> {
         }
         if !last && !saved {
             for kind in INDEXES {
-                let (path, bytes) = segment.index_file(kind, self.dir);
-                self.write(&path, bytes).await.map_err(failed("write", &path))?;
+                let path = segment.index_path(kind, self.dir);
+                self.write(&path, segment.print_index(kind)).await.map_err(failed("write", &path))?;
             }
         }
         if last && segment.first.is_none() && segment.size > 0 {

@@ -117,14 +117,17 @@ impl Segment {
         FileName::new(self.base, Kind::Log).path(dir)
     }
 
-    /// The path of an index, and the bytes that it is to have.
-    pub(crate) fn index_file(&self, kind: Kind, dir: &str) -> (String, Vec<u8>) {
-        let bytes = match kind {
+    pub(crate) fn index_path(&self, kind: Kind, dir: &str) -> String {
+        FileName::new(self.base, kind).path(dir)
+    }
+
+    /// The bytes that the file of an index is to have.
+    pub(crate) fn print_index(&self, kind: Kind) -> Vec<u8> {
+        match kind {
             Kind::Index => self.index.print(),
             Kind::TimeIndex => self.time.print(),
             other => unreachable!("{other:?} is no index of batches"),
-        };
-        (FileName::new(self.base, kind).path(dir), bytes)
+        }
     }
 
     pub(crate) fn open_op(&self, dir: &str) -> DiskOp {

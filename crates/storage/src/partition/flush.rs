@@ -216,7 +216,7 @@ impl Log {
         for (id, kind) in flush.indexes.keys().copied() {
             flush.under_way += 1;
             let dir = self.dir.clone();
-            let (path, _) = self.segment(id).expect("just listed").index_file(kind, &dir);
+            let path = self.segment(id).expect("just listed").index_path(kind, &dir);
             self.io.submit(DiskOp::Open { path, mode: OpenMode::Truncate }, What::Index(id, kind));
         }
         flush.snapshots = self.snapshots.take_writes(target);
@@ -312,29 +312,28 @@ impl Log {
     }
 
     pub(super) fn index_completed(&mut self, id: SegmentId, kind: Kind, result: DiskResult) {
-        let dir = self.dir.clone();
-        let segment = self.segment(id).expect("a segment is not dropped while a flush runs");
-        let (path, entries) = segment.index_file(kind, &dir);
-        let step = self.flush_step().indexes.get_mut(&(id, kind)).expect("a step of an index's write");
-        let op = match (result, step.clone()) {
-            (Err(error), _) if error.kind() == io::ErrorKind::StorageFull => {
+        let segment = self.segments.iter().find(|segment| segment.id == id);
+        let segment = segment.expect("a segment is not dropped while a flush runs");
+        let path = segment.index_path(kind, &self.dir);
+        let flush = self.flushes.current.as_mut().expect("a step of a flush under way");
+        let file = flush.indexes.get_mut(&(id, kind)).expect("a step of an index's write");
+        match result.map(|output| next_op(file, output, || segment.print_index(kind))) {
+            Ok(Some(op)) => self.io.submit(op, What::Index(id, kind)),
+            ended => self.file_ended(path, ended.map(drop)),
+        }
+    }
+
+    /// A file that the flush writes is written and synced, or why it is not.
+    pub(super) fn file_ended(&mut self, path: String, result: io::Result<()>) {
+        match result {
+            Err(error) if error.kind() != io::ErrorKind::StorageFull => self.break_down("write", path, None, error),
+            ended => {
                 self.flush_step().under_way -= 1;
-                return self.flush_failed(DiskError::new("write", path, None, error));
+                if let Err(error) = ended {
+                    self.flush_failed(DiskError::new("write", path, None, error));
+                }
             }
-            (Err(error), _) => return self.break_down("write", path, None, error),
-            (Ok(DiskOutput::Opened(file)), _) if entries.is_empty() => DiskOp::Sync { file },
-            (Ok(DiskOutput::Opened(file)), _) => {
-                *step = Some(file.clone());
-                DiskOp::WriteAt { file, at: 0, data: Chunks::from(entries) }
-            }
-            (Ok(DiskOutput::Short { at, len, rest }), Some(file)) => DiskOp::WriteAt { file, at: at + len, data: rest },
-            (Ok(DiskOutput::Written { .. }), Some(file)) => DiskOp::Sync { file },
-            (Ok(_), _) => {
-                self.flush_step().under_way -= 1;
-                return;
-            }
-        };
-        self.io.submit(op, What::Index(id, kind));
+        }
     }
 
     pub(super) fn names_completed(&mut self, result: DiskResult) {
@@ -351,4 +350,28 @@ impl Log {
             flush.failed.get_or_insert(error);
         }
     }
+}
+
+/// What follows in the writing of a file, once it is opened: its bytes are written, then the rest if the disk took a part only,
+/// and it is synced. `None` at the end.
+pub(super) fn next_op(
+    file: &mut Option<OpenFile>,
+    output: DiskOutput,
+    bytes: impl FnOnce() -> Vec<u8>,
+) -> Option<DiskOp> {
+    Some(match (output, file) {
+        (DiskOutput::Opened(opened), file) => {
+            let bytes = bytes();
+            if bytes.is_empty() {
+                return Some(DiskOp::Sync { file: opened });
+            }
+            *file = Some(opened.clone());
+            DiskOp::WriteAt { file: opened, at: 0, data: Chunks::from(bytes) }
+        }
+        (DiskOutput::Short { at, len, rest }, Some(file)) => {
+            DiskOp::WriteAt { file: file.clone(), at: at + len, data: rest }
+        }
+        (DiskOutput::Written { .. }, Some(file)) => DiskOp::Sync { file: file.clone() },
+        _ => return None,
+    })
 }

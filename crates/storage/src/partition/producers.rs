@@ -14,8 +14,8 @@ use protocol::{Chunks, Offset, Timestamp};
 use runtime::{DiskOp, DiskOutput, DiskResult, OpenFile, OpenMode};
 
 use super::Log;
+use super::flush::next_op;
 use crate::batches::peek;
-use crate::error::DiskError;
 use crate::io::What;
 use crate::names::{FileName, Kind};
 use crate::segment::{FileOp, Segment, SegmentId};
@@ -139,27 +139,14 @@ impl Log {
 
     pub(super) fn snapshot_completed(&mut self, at: Offset, result: DiskResult) {
         let path = FileName::new(at, Kind::Snapshot).path(&self.dir);
-        let (bytes, step) = self.flush_step().snapshots.get_mut(&at).expect("a step of a snapshot's write");
-        let op = match (result, step.clone()) {
-            (Err(error), _) if error.kind() == io::ErrorKind::StorageFull => {
-                self.flush_step().under_way -= 1;
-                return self.flush_failed(DiskError::new("write", path, None, error));
+        let (bytes, file) = self.flush_step().snapshots.get_mut(&at).expect("a step of a snapshot's write");
+        match result.map(|output| next_op(file, output, || bytes.clone())) {
+            Ok(Some(DiskOp::Sync { .. })) if probe::planted!(no_fsync_producer_snapshot) => {
+                self.file_ended(path, Ok(()));
             }
-            (Err(error), _) => return self.break_down("write", path, None, error),
-            (Ok(DiskOutput::Opened(file)), _) => {
-                *step = Some(file.clone());
-                DiskOp::WriteAt { file, at: 0, data: Chunks::from(bytes.clone()) }
-            }
-            (Ok(DiskOutput::Short { at, len, rest }), Some(file)) => DiskOp::WriteAt { file, at: at + len, data: rest },
-            (Ok(DiskOutput::Written { .. }), Some(file)) if !probe::planted!(no_fsync_producer_snapshot) => {
-                DiskOp::Sync { file }
-            }
-            (Ok(_), _) => {
-                self.flush_step().under_way -= 1;
-                return;
-            }
-        };
-        self.io.submit(op, What::Snapshot(at));
+            Ok(Some(op)) => self.io.submit(op, What::Snapshot(at)),
+            ended => self.file_ended(path, ended.map(drop)),
+        }
     }
 
     /// What was cut held batches of producers: makes the states anew.
