@@ -19,7 +19,7 @@ use crate::config::{LogConfig, OpenHow};
 use crate::error::{DiskError, OpenError};
 use crate::event::Token;
 use crate::io::Io;
-use crate::names::{FileName, Kind, Mark, join};
+use crate::names::{BESIDE, FileName, Kind, Mark, join};
 use crate::partition::{EPOCH_FILE, Loaded, Log};
 use crate::segment::{INDEXES, Segment, SegmentId, Slot};
 
@@ -508,9 +508,8 @@ impl Loader<'_> {
         }
         self.disk.sync_dir(self.dir).await.map_err(failed("sync the names in", self.dir))?;
         for base in bases {
-            let file = |kind| FileName::new(*base, kind);
-            let index = [file(Kind::Index), file(Kind::TimeIndex), file(Kind::TxnIndex), file(Kind::Snapshot)];
-            for file in index.into_iter().chain([file(Kind::Log).marked(Mark::Deleted)]) {
+            let log = FileName::new(*base, Kind::Log).marked(Mark::Deleted);
+            for file in BESIDE.map(|kind| FileName::new(*base, kind)).into_iter().chain([log]) {
                 self.remove(&file.path(self.dir)).await?;
             }
         }

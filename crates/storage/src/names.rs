@@ -36,6 +36,8 @@ const KINDS: [(Kind, &str); 5] = [
     (Kind::TxnIndex, ".txnindex"),
     (Kind::Snapshot, ".snapshot"),
 ];
+/// What lies beside the log of a segment, and goes after it.
+pub(crate) const BESIDE: [Kind; 4] = [Kind::Index, Kind::TimeIndex, Kind::TxnIndex, Kind::Snapshot];
 const MARKS: [(Mark, &str); 3] = [(Mark::Deleted, ".deleted"), (Mark::Cleaned, ".cleaned"), (Mark::Swap, ".swap")];
 
 impl FileName {

@@ -18,7 +18,7 @@ use crate::batches::peek;
 use crate::error::LogError;
 use crate::event::{LogEvent, Ticket};
 use crate::io::What;
-use crate::names::{FileName, Kind, Mark};
+use crate::names::{BESIDE, FileName, Kind, Mark};
 use crate::segment::{FileOp, Segment, SegmentId, Slot};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,7 +43,7 @@ enum Step {
     /// The new names are being synced.
     Unname,
     /// The files of the dropped segment are being removed: so many are left.
-    Sweep(u32),
+    Sweep(usize),
     /// The batch at the cut is being looked for: bytes from a position on, which begins a batch. Before it, as far as was read, this
     /// is the newest.
     Find { position: u64, rest: Chunks, newest: Option<TimeEntry> },
@@ -484,16 +484,9 @@ impl Log {
                 self.io.submit(DiskOp::SyncDir { path: dir.to_string() }, What::Cut);
             }
             Step::Unname => {
-                let file = |kind| FileName::new(base, kind);
-                let files = [
-                    file(Kind::Log).marked(Mark::Deleted),
-                    file(Kind::Index),
-                    file(Kind::TimeIndex),
-                    file(Kind::TxnIndex),
-                    file(Kind::Snapshot),
-                ];
-                self.cut().step = Step::Sweep(files.len() as u32);
-                for file in files {
+                self.cut().step = Step::Sweep(1 + BESIDE.len());
+                let log = FileName::new(base, Kind::Log).marked(Mark::Deleted);
+                for file in std::iter::once(log).chain(BESIDE.map(|kind| FileName::new(base, kind))) {
                     self.io.submit(DiskOp::Remove { path: file.path(&dir) }, What::Cut);
                 }
             }

@@ -14,7 +14,7 @@ use super::Log;
 use crate::error::LogError;
 use crate::event::LogEvent;
 use crate::io::What;
-use crate::names::{FileName, Kind, Mark};
+use crate::names::{BESIDE, FileName, Kind, Mark};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Step {
@@ -27,8 +27,6 @@ enum Step {
     /// The files beside it are being renamed: so many are left.
     Beside(usize),
 }
-
-const BESIDE: [Kind; 4] = [Kind::Index, Kind::TimeIndex, Kind::TxnIndex, Kind::Snapshot];
 
 #[derive(Debug, Default)]
 pub(super) struct Trims {
