@@ -41,20 +41,18 @@ impl Reads {
 
     /// Forgets the reads that may have seen bytes at or above `end`.
     pub(super) fn above(&mut self, end: Offset) -> Vec<Ticket> {
-        let above: Vec<_> =
-            self.0.iter().filter(|(_, read)| read.bounds.upper > end).map(|(ticket, _)| *ticket).collect();
-        above.iter().for_each(|ticket| drop(self.0.remove(ticket)));
-        above
+        self.take(|read| read.bounds.upper > end)
     }
-}
 
-impl Reads {
     /// Forgets the reads of a segment.
     pub(super) fn of(&mut self, segment: SegmentId) -> Vec<Ticket> {
-        let of: Vec<Ticket> =
-            self.0.iter().filter(|(_, read)| read.segment == segment).map(|(ticket, _)| *ticket).collect();
-        of.iter().for_each(|ticket| drop(self.0.remove(ticket)));
-        of
+        self.take(|read| read.segment == segment)
+    }
+
+    fn take(&mut self, which: impl Fn(&Read) -> bool) -> Vec<Ticket> {
+        let taken: Vec<_> = self.0.iter().filter(|(_, read)| which(read)).map(|(ticket, _)| *ticket).collect();
+        taken.iter().for_each(|ticket| drop(self.0.remove(ticket)));
+        taken
     }
 }
 
