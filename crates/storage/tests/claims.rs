@@ -474,6 +474,26 @@ fn a_segment_that_is_not_durable_stays_until_it_is() {
 }
 
 #[test]
+fn an_index_that_is_read_in_pieces_is_read_whole() {
+    let clean = OpenHow { clean: true, recovery_point: Offset(9000), log_start: Offset(0) };
+    let config = LogConfig { index_interval_bytes: 0, ..LogConfig::default() };
+    let mut bench = Bench::new(config.clone());
+    let log: Vec<u8> = (0..9000).flat_map(|at| batch_at(at, at, 1, 1, 0, 3).bytes.to_vec()).collect();
+    bench.driver.disk.put("t-0/00000000000000000000.log", &log);
+    bench.reopen(&config, OpenHow::UNKNOWN);
+    let files = |bench: &mut Bench| {
+        let close = bench.driver.log.close();
+        bench.driver.wait(&mut bench.random, close);
+        [bench.file("00000000000000000000.index"), bench.file("00000000000000000000.timeindex")]
+    };
+    let before = files(&mut bench);
+    assert!(before[0].len() > 64 << 10, "one piece");
+    bench.reopen(&config, clean);
+    assert_eq!(bench.driver.recovery.indexes_rebuilt, []);
+    assert_eq!(files(&mut bench), before);
+}
+
+#[test]
 fn a_time_index_that_cannot_be_right_is_made_anew() {
     let clean = OpenHow { clean: true, recovery_point: Offset(8), log_start: Offset(0) };
     let config = LogConfig { index_interval_bytes: 100, ..LogConfig::default() };
