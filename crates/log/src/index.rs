@@ -27,6 +27,13 @@ pub enum IndexTail {
     Bad,
 }
 
+impl IndexTail {
+    /// Of bytes that do not begin with an entry.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        if bytes.iter().all(|byte| *byte == 0) { Self::Zeros } else { Self::Bad }
+    }
+}
+
 /// The index of one segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OffsetIndex {
@@ -58,9 +65,8 @@ impl OffsetIndex {
                 position: u32::from_be_bytes(*position.first_chunk().expect("half of eight bytes")),
             };
             if entry.relative <= before.relative || entry.position <= before.position {
-                let tail = &bytes[index.entries.len() * Self::ENTRY..];
-                let zeros = tail.iter().all(|byte| *byte == 0);
-                return (index, if zeros { IndexTail::Zeros } else { IndexTail::Bad });
+                let tail = IndexTail::of(&bytes[index.entries.len() * Self::ENTRY..]);
+                return (index, tail);
             }
             index.entries.push(entry);
             before = entry;

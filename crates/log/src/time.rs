@@ -52,9 +52,8 @@ impl TimeIndex {
             // One record of the time 0 is twelve zeros; more of them are a tail.
             let alone = timestamp == 0 && relative == 0 && bytes.len() > Self::ENTRY;
             if timestamp < 0 || alone || !index.rises(entry) {
-                let tail = &bytes[index.entries.len() * Self::ENTRY..];
-                let zeros = tail.iter().all(|byte| *byte == 0);
-                return (index, if zeros { IndexTail::Zeros } else { IndexTail::Bad });
+                let tail = IndexTail::of(&bytes[index.entries.len() * Self::ENTRY..]);
+                return (index, tail);
             }
             index.entries.push(entry);
             index.largest = Some(entry);
@@ -117,12 +116,12 @@ impl TimeIndex {
     /// The segment is cut to end at `end`: entries for batches from there on go. If the newest batch goes, the batches behind the
     /// last entry that is left have to be [noted](Self::note) again; the answer is the offset behind which they begin.
     pub fn truncate(&mut self, end: Offset) -> Option<Offset> {
+        let uncertain = self.uncertain_from(end);
         self.entries.truncate(self.entries.partition_point(|entry| entry.offset < end));
-        if self.largest.is_none_or(|largest| largest.offset < end) {
-            return None;
+        if uncertain.is_some() {
+            self.largest = self.entries.last().copied();
         }
-        self.largest = self.entries.last().copied();
-        Some(self.largest.map_or(self.base, |largest| largest.offset))
+        uncertain
     }
 
     /// Where the batches begin that [`TimeIndex::truncate`] would want to see again.
