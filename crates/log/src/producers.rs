@@ -18,7 +18,8 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::time::Duration;
 
 use protocol::{ErrorCode, Offset, Timestamp};
@@ -233,9 +234,15 @@ impl ProducerStates {
     /// A batch got its offsets. It may be taken back until it has [completed](ProducerStates::completed).
     pub fn take(&mut self, span: &BatchSpan) {
         let Some(producer) = span.producer else { return };
-        let before = self.producers.get(&producer.id).copied();
+        let (state, before) = match self.producers.entry(producer.id) {
+            Entry::Occupied(known) => {
+                let before = *known.get();
+                (known.into_mut(), Some(before))
+            }
+            Entry::Vacant(unknown) => (unknown.insert(ProducerState::new(producer.epoch)), None),
+        };
+        state.take(span, producer);
         self.undo.push_back(Undo { base: span.base, id: producer.id, before });
-        self.producers.entry(producer.id).or_insert(ProducerState::new(producer.epoch)).take(span, producer);
         self.end = span.end();
     }
 
