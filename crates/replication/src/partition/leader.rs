@@ -128,14 +128,18 @@ impl Leader {
         self.maybe_increment_high_watermark(replica, now, out);
     }
 
+    /// Why a producer's batch is not taken now.
+    fn refusal(&self, replica: &Replica, acks: i16) -> Option<ErrorCode> {
+        if !self.is_serving() {
+            return Some(ErrorCode::NotLeaderOrFollower);
+        }
+        (acks == -1 && replica.isr.len() < replica.min_isr()).then_some(ErrorCode::NotEnoughReplicas)
+    }
+
     pub(super) fn produce(&mut self, replica: &mut Replica, token: Token, acks: i16, records: u32, out: &mut Effects) {
         assert!(records > 0, "a batch without records was validated");
-        if !self.is_serving() {
-            out.push(Effect::Refuse { token, error: ErrorCode::NotLeaderOrFollower });
-            return;
-        }
-        if acks == -1 && replica.isr.len() < replica.min_isr() {
-            out.push(Effect::Refuse { token, error: ErrorCode::NotEnoughReplicas });
+        if let Some(error) = self.refusal(replica, acks) {
+            out.push(Effect::Refuse { token, error });
             return;
         }
         let base = replica.next_offset;
@@ -148,10 +152,8 @@ impl Leader {
     pub(super) fn repeat(&mut self, replica: &mut Replica, append: PendingAppend, out: &mut Effects) {
         assert!(append.next <= replica.next_offset, "a repeat of what was never appended: {append:?}");
         let PendingAppend { token, acks, next } = append;
-        if !self.is_serving() {
-            out.push(Effect::Refuse { token, error: ErrorCode::NotLeaderOrFollower });
-        } else if acks == -1 && replica.isr.len() < replica.min_isr() {
-            out.push(Effect::Refuse { token, error: ErrorCode::NotEnoughReplicas });
+        if let Some(error) = self.refusal(replica, acks) {
+            out.push(Effect::Refuse { token, error });
         } else if next > replica.log_end_offset {
             probe::sometimes!("produce_repeats_in_flight");
             replica.repeats.push(append);

@@ -7,7 +7,7 @@ use protocol::{ErrorCode, NodeId, Offset};
 
 use super::event::{Token, WatchKind};
 use super::leader::Leader;
-use super::{Effect, Effects, Fired, Partition, Replica, RoleState};
+use super::{Effect, Effects, Partition, Replica, RoleState};
 
 impl Leader {
     pub(super) fn delete_records(
@@ -44,10 +44,7 @@ impl Leader {
     /// Something it is made of may have changed: deletions that are done are told so.
     pub(super) fn low_watermark_moved(&self, replica: &mut Replica, out: &mut Effects) {
         if replica.watches.has_kind(WatchKind::LowWatermark) {
-            let low = self.low_watermark(replica);
-            for token in replica.watches.take_reached(WatchKind::LowWatermark, low) {
-                out.push(Effect::Fire { token, why: Fired::Reached });
-            }
+            replica.fire_reached(WatchKind::LowWatermark, self.low_watermark(replica), out);
         }
     }
 }

@@ -400,7 +400,7 @@ impl Replica {
         self.config.min_insync_replicas.min(self.replicas.len())
     }
 
-    /// Fires fetches that wait for `kind` to reach an offset of at most `reached`.
+    /// Fires fetches and deletions that wait for `kind` to reach an offset of at most `reached`.
     fn fire_reached(&mut self, kind: WatchKind, reached: Offset, out: &mut Effects) {
         for token in self.watches.take_reached(kind, reached) {
             out.push(Effect::Fire { token, why: Fired::Reached });
