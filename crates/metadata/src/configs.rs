@@ -1,7 +1,8 @@
 //! The configuration of topics: which keys there are, what a value may be, and which value counts.
 //!
 //! The table holds the 34 keys of Kafka 4.3.1 (`topic_configs.csv` of its facts). A value is looked for at the topic, then
-//! at the cluster's dynamic default and in the node's file, both under the key's *broker* name, then in the table.
+//! at the broker's own dynamic values, those of all brokers and in the node's file, these under the key's *broker* name,
+//! then in the table.
 
 mod docs;
 mod operation;
@@ -365,38 +366,44 @@ fn check_value(config: &TopicConfig, value: &str) -> Result<(), String> {
 pub enum Source {
     /// Set for the topic.
     Topic = 1,
+    /// Set for one broker.
+    DynamicBroker = 2,
     /// Set for all brokers.
-    Cluster = 3,
+    DynamicCluster = 3,
     /// In the node's file.
     File = 4,
     /// In the table.
     Default = 5,
 }
 
-/// What topics inherit, by broker name.
+/// What topics inherit, by broker name; what counts first stands first.
 #[derive(Clone, Copy, Debug)]
 pub struct Inherited<'a> {
+    /// What is set for the broker that asks. A controller asks for none.
+    pub broker: Option<&'a Configs>,
     /// What is set for all brokers.
     pub cluster: Option<&'a Configs>,
     /// What stands in the node's file.
-    pub file: &'a BTreeMap<Str, Str>,
+    pub file: &'a Configs,
+}
+
+/// The value that somebody set and that counts for a topic with `own` values, and where it stands.
+pub fn set<'a>(key: &str, own: Option<&'a Configs>, inherited: Inherited<'a>) -> Option<(&'a str, Source)> {
+    if let Some(value) = own.and_then(|own| own.get(key)) {
+        return Some((value, Source::Topic));
+    }
+    let name = topic_config(key)?.broker_name?;
+    let levels = [
+        (inherited.broker, Source::DynamicBroker),
+        (inherited.cluster, Source::DynamicCluster),
+        (Some(inherited.file), Source::File),
+    ];
+    levels.into_iter().find_map(|(values, source)| Some((values?.get(name)?.as_str(), source)))
 }
 
 /// The value that counts for a topic with `own` values, and where it comes from.
 pub fn effective<'a>(key: &str, own: &'a Configs, inherited: Inherited<'a>) -> Option<(&'a str, Source)> {
-    if let Some(value) = own.get(key) {
-        return Some((value, Source::Topic));
-    }
-    let config = topic_config(key)?;
-    if let Some(name) = config.broker_name {
-        if let Some(value) = inherited.cluster.and_then(|cluster| cluster.get(name)) {
-            return Some((value, Source::Cluster));
-        }
-        if let Some(value) = inherited.file.get(name) {
-            return Some((value, Source::File));
-        }
-    }
-    config.default.map(|value| (value, Source::Default))
+    set(key, Some(own), inherited).or_else(|| Some((topic_config(key)?.default?, Source::Default)))
 }
 
 #[cfg(test)]
@@ -404,7 +411,7 @@ mod tests {
     use super::*;
 
     fn judge(name: &str, value: &str) -> Result<Configs, ConfigProblem> {
-        let inherited = Inherited { cluster: None, file: &BTreeMap::new() };
+        let inherited = Inherited { broker: None, cluster: None, file: &BTreeMap::new() };
         check(&[(Str::from(name), Some(Str::from(value)))], inherited)
     }
 
@@ -474,9 +481,10 @@ mod tests {
         let lag = BTreeMap::from([(Str::from("log.cleaner.min.compaction.lag.ms"), Str::from("500"))]);
         let set = [(Str::from("max.compaction.lag.ms"), Some(Str::from("100")))];
         let nothing = BTreeMap::new();
-        for inherited in [Inherited { cluster: None, file: &lag }, Inherited { cluster: Some(&lag), file: &nothing }] {
+        let none = Inherited { broker: None, cluster: None, file: &nothing };
+        for inherited in [Inherited { file: &lag, ..none }, Inherited { cluster: Some(&lag), ..none }] {
             assert!(matches!(check(&set, inherited), Err(ConfigProblem::Conflict { .. })));
         }
-        assert!(check(&set, Inherited { cluster: None, file: &nothing }).is_ok());
+        assert!(check(&set, none).is_ok());
     }
 }

@@ -8,6 +8,7 @@ use protocol::{LeaderEpoch, NodeId, Offset, Str, TopicIdPartition, TopicPartitio
 use protocol::MetadataRecord as Record;
 
 use crate::broker::{BrokerRegistration, ControllerRegistration};
+use crate::configs::Inherited;
 use crate::delta::{Change, Changed, Delta};
 use crate::partition::PartitionRegistration;
 
@@ -352,28 +353,14 @@ impl Image {
         &self.configs
     }
 
-    /// One value of a topic that was set: for the topic, else for all brokers under the key's broker name; `None` where
-    /// the broker's own file decides.
-    pub fn topic_config(&self, topic: &Str, key: &str) -> Option<&Str> {
-        let own = self.configs.get(&ConfigResource::topic(topic.clone())).and_then(|configs| configs.get(key));
-        own.or_else(|| {
-            let synonym = crate::configs::topic_config(key)?.broker_name?;
-            self.configs.get(&ConfigResource::cluster())?.get(synonym)
-        })
-    }
-
-    /// As [`Image::topic_config`], at one broker: its own dynamic values count before those of all.
-    pub fn topic_config_at(&self, node: NodeId, topic: &Str, key: &str) -> Option<&Str> {
-        // The usual case, asked several times with each batch of a producer.
+    /// What topics inherit at one broker, with what stands in its file.
+    pub fn inherited<'a>(&'a self, node: NodeId, file: &'a Configs) -> Inherited<'a> {
+        // The usual case, asked with each batch of a producer: no key is made for nothing.
         if self.configs.is_empty() {
-            return None;
+            return Inherited { broker: None, cluster: None, file };
         }
-        let own = self.configs.get(&ConfigResource::topic(topic.clone())).and_then(|configs| configs.get(key));
-        own.or_else(|| {
-            let name = crate::configs::topic_config(key)?.broker_name?;
-            let at = self.configs.get(&ConfigResource::broker(node)).and_then(|configs| configs.get(name));
-            at.or_else(|| self.configs.get(&ConfigResource::cluster())?.get(name))
-        })
+        let of = |resource| self.configs.get(&resource).map(AsRef::as_ref);
+        Inherited { broker: of(ConfigResource::broker(node)), cluster: of(ConfigResource::cluster()), file }
     }
 
     /// The first producer id that no broker was given.

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use log::Retention;
-use metadata::Image;
-use metadata::configs::topic_config;
+use metadata::configs::{Inherited, set};
+use metadata::{ConfigResource, Configs, Image};
 use protocol::batch::{Rules, TimestampType};
 use protocol::{Str, Timestamp};
 use replication::PartitionConfig;
@@ -16,7 +16,7 @@ use crate::config::{Config, RecordValidation};
 
 /// What a replica decides by.
 pub fn partition_config(image: &Image, config: &Config, topic: &Str) -> PartitionConfig {
-    let min = number(image, config, topic, "min.insync.replicas", config.numbers.min_insync_replicas);
+    let min = Values::new(image, config, topic).number("min.insync.replicas", config.numbers.min_insync_replicas);
     PartitionConfig {
         min_insync_replicas: usize::try_from(min).unwrap_or(1),
         lag_time_max: Config::ms(config.numbers.replica_lag_time_max_ms),
@@ -26,7 +26,8 @@ pub fn partition_config(image: &Image, config: &Config, topic: &Str) -> Partitio
 /// How a log is kept.
 pub fn log_config(image: &Image, config: &Config, topic: &Str) -> LogConfig {
     let numbers = &config.numbers;
-    let of = |name, default| number(image, config, topic, name, default);
+    let values = Values::new(image, config, topic);
+    let of = |key, default| values.number(key, default);
     let flush = of("flush.messages", numbers.log_flush_interval_messages);
     let defaults = LogConfig::default();
     LogConfig {
@@ -36,7 +37,7 @@ pub fn log_config(image: &Image, config: &Config, topic: &Str) -> LogConfig {
         segment_ms: of("segment.ms", defaults.segment_ms),
         segment_jitter_ms: of("segment.jitter.ms", 0),
         retention: Retention {
-            delete: value(image, config, topic, "cleanup.policy").is_none_or(|policies| policies.contains("delete")),
+            delete: values.text("cleanup.policy").is_none_or(|policies| policies.contains("delete")),
             ms: of("retention.ms", defaults.retention.ms),
             bytes: of("retention.bytes", -1),
         },
@@ -47,10 +48,11 @@ pub fn log_config(image: &Image, config: &Config, topic: &Str) -> LogConfig {
 
 /// What of that is done by whoever owns the log.
 pub fn keeping(image: &Image, config: &Config, topic: &Str) -> Keeping {
-    let of = |name, default| number(image, config, topic, name, default);
-    let flush = of("flush.ms", i64::MAX);
+    let values = Values::new(image, config, topic);
+    let flush = values.number("flush.ms", i64::MAX);
+    let delay = values.number("file.delete.delay.ms", config.numbers.log_segment_delete_delay_ms);
     Keeping {
-        delete_delay: Config::ms(of("file.delete.delay.ms", config.numbers.log_segment_delete_delay_ms)),
+        delete_delay: Config::ms(delay),
         flush_interval: (flush != i64::MAX).then(|| Config::ms(flush).max(Duration::from_millis(1))),
     }
 }
@@ -58,8 +60,9 @@ pub fn keeping(image: &Image, config: &Config, topic: &Str) -> Keeping {
 /// How a producer's batch is judged.
 pub fn batch_rules(image: &Image, config: &Config, topic: &Str, now: Timestamp) -> Rules {
     let numbers = &config.numbers;
-    let of = |name, default| number(image, config, topic, name, default);
-    let text = |name| value(image, config, topic, name).unwrap_or("");
+    let values = Values::new(image, config, topic);
+    let of = |key, default| values.number(key, default);
+    let text = |key| values.text(key).unwrap_or("");
     Rules {
         timestamp_type: if text("message.timestamp.type") == "LogAppendTime" {
             TimestampType::LogAppendTime
@@ -77,7 +80,7 @@ pub fn batch_rules(image: &Image, config: &Config, topic: &Str, now: Timestamp) 
 
 /// Whether the newest record of each key is all that may be taken away.
 pub fn is_only_compacted(image: &Image, config: &Config, topic: &Str) -> bool {
-    let policies = value(image, config, topic, "cleanup.policy").unwrap_or("delete");
+    let policies = Values::new(image, config, topic).text("cleanup.policy").unwrap_or("delete");
     policies.contains("compact") && !policies.contains("delete")
 }
 
@@ -86,15 +89,29 @@ pub fn fetch_backoff(config: &Config) -> Duration {
     Config::ms(config.numbers.replica_fetch_backoff_ms)
 }
 
-/// The value of a key, if somebody set one.
-fn value<'a>(image: &'a Image, config: &'a Config, topic: &Str, name: &str) -> Option<&'a str> {
-    let dynamic = image.topic_config_at(config.node_id, topic, name);
-    dynamic.or_else(|| config.topic_defaults.get(topic_config(name)?.broker_name?)).map(Str::as_str)
+/// All that was set and says something of a topic: looked up once, asked for many keys.
+struct Values<'a> {
+    own: Option<&'a Configs>,
+    inherited: Inherited<'a>,
 }
 
-/// The controller has judged values when they were written; one that is no number here counts as not set.
-fn number(image: &Image, config: &Config, topic: &Str, name: &str, default: i64) -> i64 {
-    value(image, config, topic, name).and_then(|value| value.trim().parse().ok()).unwrap_or(default)
+impl<'a> Values<'a> {
+    fn new(image: &'a Image, config: &'a Config, topic: &Str) -> Self {
+        Self {
+            own: image.configs(&ConfigResource::topic(topic.clone())).map(AsRef::as_ref),
+            inherited: image.inherited(config.node_id, &config.topic_defaults),
+        }
+    }
+
+    /// The value of a key, if somebody set one.
+    fn text(&self, key: &str) -> Option<&'a str> {
+        set(key, self.own, self.inherited).map(|(value, _)| value)
+    }
+
+    /// The controller has judged values when they were written; one that is no number here counts as not set.
+    fn number(&self, key: &str, default: i64) -> i64 {
+        self.text(key).and_then(|value| value.trim().parse().ok()).unwrap_or(default)
+    }
 }
 
 fn clamp(number: i64) -> u32 {

@@ -8,6 +8,7 @@ use protocol::messages::partition_change_record::PartitionChangeRecord;
 use protocol::{NodeId, TopicIdPartition};
 
 use super::Work;
+use crate::configs;
 use crate::image::ConfigResource;
 use crate::partition::{LeaderRecovery, PartitionRegistration, ids};
 
@@ -114,14 +115,11 @@ impl Work<'_> {
     /// `Unclean` where the topic allows it.
     pub(super) fn election_for(&self, id: TopicIdPartition) -> Election {
         const KEY: &str = "unclean.leader.election.enable";
-        let own = self.state.topics.get(&id.topic_id).and_then(|name| {
-            self.state.configs.get(&ConfigResource::topic(name.clone())).and_then(|configs| configs.get(KEY)).cloned()
-        });
-        let cluster =
-            || self.state.configs.get(&ConfigResource::cluster()).and_then(|configs| configs.get(KEY)).cloned();
-        let value = own.or_else(cluster).or_else(|| self.config.topic_defaults.get(KEY).cloned());
-        match value {
-            Some(value) if value.trim().eq_ignore_ascii_case("true") => Election::Unclean,
+        let name = self.state.topics.get(&id.topic_id);
+        let own = name.and_then(|name| self.state.configs.get(&ConfigResource::topic(name.clone())));
+        let inherited = self.state.inherited(&self.config.topic_defaults);
+        match configs::set(KEY, own.map(AsRef::as_ref), inherited) {
+            Some((value, _)) if value.trim().eq_ignore_ascii_case("true") => Election::Unclean,
             _ => Election::Online,
         }
     }

@@ -235,7 +235,7 @@ impl State {
 
     /// What all topics inherit, with what stands in this node's file.
     pub(super) fn inherited<'a>(&'a self, file: &'a BTreeMap<Str, Str>) -> Inherited<'a> {
-        Inherited { cluster: self.configs.get(&ConfigResource::cluster()).map(AsRef::as_ref), file }
+        Inherited { broker: None, cluster: self.configs.get(&ConfigResource::cluster()).map(AsRef::as_ref), file }
     }
 
     /// What it holds.

@@ -1,7 +1,7 @@
 //! DescribeConfigs and ListConfigResources: what is set, what counts, and where it comes from.
 
 use metadata::broker_configs::{BrokerConfig, ConfigType, UpdateMode, broker_config, broker_configs};
-use metadata::configs::{TOPIC_CONFIGS, TopicConfig, topic_doc};
+use metadata::configs::{Inherited, Source, TOPIC_CONFIGS, TopicConfig, effective, topic_doc};
 use metadata::{ConfigResource, Configs, Image};
 use protocol::messages::describe_configs_request::DescribeConfigsResource;
 use protocol::messages::describe_configs_response::{
@@ -13,9 +13,7 @@ use protocol::messages::{
 };
 use protocol::{ErrorCode, Str};
 
-use super::{
-    BROKER, BROKER_LOGGER, BrokerValues, CLIENT_METRICS, GROUP, Refusal, Source, Synonym, TOPIC, own_id, type_code,
-};
+use super::{BROKER, BROKER_LOGGER, BrokerValues, CLIENT_METRICS, GROUP, Refusal, Synonym, TOPIC, own_id, type_code};
 use crate::config::Config;
 use crate::handlers::metadata::is_topic_name;
 
@@ -94,17 +92,11 @@ impl Describe<'_> {
         values: &BrokerValues<'_>,
     ) -> DescribeConfigsResourceResult {
         let mut synonyms = config.broker_name.map(|name| values.synonyms(name)).unwrap_or_default();
-        let inherited = || {
-            let dynamic =
-                synonyms.iter().find(|it| Some(it.name) == config.broker_name && it.source != Source::Default);
-            let file = || self.config.topic_defaults.get(config.broker_name?).map(ToString::to_string);
-            dynamic.map(|it| it.value.clone()).or_else(file)
-        };
-        let set = own.get(config.name).map(ToString::to_string);
-        let value = set.clone().or_else(inherited).or_else(|| config.default.map(str::to_owned));
-        if let Some(value) = set {
-            synonyms.insert(0, Synonym { name: config.name, value, source: Source::Topic });
+        if let Some(value) = own.get(config.name) {
+            synonyms.insert(0, Synonym { name: config.name, value: value.to_string(), source: Source::Topic });
         }
+        let inherited = Inherited { broker: values.own, cluster: values.cluster, file: &self.config.topic_defaults };
+        let value = effective(config.name, own, inherited).map(|(value, _)| value.to_owned());
         self.result(config.name, value, &synonyms, config.kind_of_value(), topic_doc(config.name), false)
     }
 

@@ -7,7 +7,7 @@ pub mod alter;
 pub mod describe;
 
 use metadata::broker_configs::{ConfigType, broker_config};
-use metadata::configs::broker_names;
+use metadata::configs::{Source, broker_names};
 use metadata::{ConfigResource, Configs, Image};
 use protocol::ErrorCode;
 
@@ -26,17 +26,6 @@ const BROKER_LOGGER: i8 = 8;
 const CLIENT_METRICS: i8 = 16;
 /// Of groups.
 const GROUP: i8 = 32;
-
-/// Where a value comes from, by Kafka's numbers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(i8)]
-enum Source {
-    Topic = 1,
-    DynamicBroker = 2,
-    DynamicCluster = 3,
-    File = 4,
-    Default = 5,
-}
 
 /// A name under which a value stands somewhere.
 struct Synonym {

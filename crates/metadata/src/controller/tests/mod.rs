@@ -21,7 +21,7 @@ use protocol::{BrokerEpoch, Timestamp, TopicIdPartition, Uuid};
 use rand::SeedableRng;
 
 use super::*;
-use crate::image::Image;
+use crate::image::{ConfigResource, Image};
 use crate::partition::PartitionRegistration;
 
 const SESSION: Duration = Duration::from_millis(1_500);

@@ -19,7 +19,8 @@ fn a_topic_is_one_atomic_batch_and_answered_in_full() {
     let image = cluster.image();
     let topic = image.topic_named("orders").expect("created");
     assert_eq!(topic.partitions.len(), 4);
-    assert_eq!(image.topic_config(&topic.name, "min.insync.replicas").map(|value| &**value), Some("2"));
+    let set = image.configs(&ConfigResource::topic(topic.name.clone())).expect("set");
+    assert_eq!(set.get("min.insync.replicas").map(|value| &**value), Some("2"));
     for partition in topic.partitions.values() {
         assert_eq!(partition.replicas.len(), 3);
         assert_eq!(partition.isr, partition.replicas);
