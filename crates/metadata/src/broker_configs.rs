@@ -56,8 +56,6 @@ pub struct BrokerConfig {
     pub internal: bool,
     /// How it may be changed.
     pub update: UpdateMode,
-    /// Properties that count in its place, or in whose place it counts, separated by a space.
-    pub synonyms: &'static str,
 }
 
 /// All of them, by name.
@@ -148,7 +146,7 @@ fn row(line: &'static str) -> BrokerConfig {
             None => rest.split_once(',').unwrap_or((rest, "")),
         };
     }
-    let [name, kind, default, valid, _, internal, update, synonyms] = fields;
+    let [name, kind, default, valid, _, internal, update, _] = fields;
     BrokerConfig {
         name,
         kind: match kind {
@@ -173,7 +171,6 @@ fn row(line: &'static str) -> BrokerConfig {
             "cluster-wide:dynamic-only" => UpdateMode::DynamicOnly,
             other => panic!("the table has no update mode {other}"),
         },
-        synonyms,
     }
 }
 
