@@ -17,6 +17,7 @@ use runtime::{Inbox, Observation, inbox};
 use transport::server::{Answer, Reply, RequestContext, RequestFrame};
 
 use super::lookup::{current_leader, find};
+use super::metadata::INTERNAL;
 use super::{Serving, read};
 use crate::shard::{Produce, ProducePart, ProduceReply, ShardMessage, rules};
 
@@ -321,5 +322,3 @@ fn node_endpoint(id: NodeId, endpoint: &::metadata::Endpoint, rack: Option<Str>)
         ..Default::default()
     }
 }
-
-const INTERNAL: &[&str] = &["__consumer_offsets", "__transaction_state", "__share_group_state"];

@@ -8,6 +8,7 @@ use protocol::messages::producer_ids_record::ProducerIdsRecord;
 use protocol::{BrokerEpoch, ErrorCode, NodeId};
 
 use super::Work;
+use super::request::Ask;
 
 /// Ids in a block.
 pub const PRODUCER_IDS_BLOCK: i32 = 1000;
@@ -19,11 +20,11 @@ impl Work<'_> {
     ) -> AllocateProducerIdsResponse {
         let registered = self.state.brokers.get(&NodeId(request.broker_id)).map(|broker| broker.epoch);
         if registered != Some(BrokerEpoch(request.broker_epoch)) {
-            return refused(ErrorCode::StaleBrokerEpoch);
+            return request.refused(ErrorCode::StaleBrokerEpoch);
         }
         let first = *self.state.next_producer_id.get();
         let Some(next) = first.checked_add(i64::from(PRODUCER_IDS_BLOCK)) else {
-            return refused(ErrorCode::UnknownServerError);
+            return request.refused(ErrorCode::UnknownServerError);
         };
         self.push(
             ProducerIdsRecord {
@@ -40,8 +41,4 @@ impl Work<'_> {
             ..Default::default()
         }
     }
-}
-
-fn refused(code: ErrorCode) -> AllocateProducerIdsResponse {
-    AllocateProducerIdsResponse { error_code: code.code(), ..Default::default() }
 }
