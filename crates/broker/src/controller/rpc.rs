@@ -90,9 +90,7 @@ impl Rpc {
     /// A client's request that a broker forwards. It is judged as the client's; what cannot be read or is not for the
     /// controller fails as an envelope.
     fn envelope(&self, context: &RequestContext, envelope: EnvelopeRequest) -> Answer {
-        let failed = |code: ErrorCode| {
-            context.answer(&EnvelopeResponse { error_code: code.code(), response_data: None, ..Default::default() })
-        };
+        let failed = |code| context.answer(&envelope_failed(code));
         let frame = Chunks::from(envelope.request_data);
         let Ok((header, body_at)) = RequestHeader::parse(&frame) else {
             return failed(ErrorCode::UnsupportedVersion);
@@ -115,35 +113,22 @@ impl Rpc {
         let (context, asked) = (context.clone(), self.ask(request));
         Answer::later(async move {
             let Some(response) = asked.await else { return Reply::Close };
-            let (error_code, response_data) = if response.is_not_controller() {
-                (ErrorCode::NotController, None)
-            } else {
-                match inner(&header, |out| response.encode(out, header.api_version)) {
-                    Some(data) => (ErrorCode::None, Some(data)),
-                    None => (ErrorCode::UnknownServerError, None),
-                }
-            };
-            context.reply(&EnvelopeResponse { error_code: error_code.code(), response_data, ..Default::default() })
+            let elsewhere = response.is_not_controller();
+            enveloped(&context, &header, elsewhere, |out| response.encode(out, header.api_version))
         })
     }
 
     /// The quorum answers this one, and says at the partition that it is not led here.
     fn describe_quorum(&self, context: &RequestContext, header: RequestHeader, body: Chunks) -> Answer {
         let Ok(request) = DescribeQuorumRequest::decode(&mut Decoder::new(body), header.api_version) else {
-            let error_code = ErrorCode::UnsupportedVersion.code();
-            return context.answer(&EnvelopeResponse { error_code, response_data: None, ..Default::default() });
+            return context.answer(&envelope_failed(ErrorCode::UnsupportedVersion));
         };
         let (context, asked) = (context.clone(), self.quorum.describe(&request));
         Answer::later(async move {
             let Some(response) = asked.await else { return Reply::Close };
             let mut partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
             let elsewhere = partitions.any(|it| it.error_code == ErrorCode::NotLeaderOrFollower.code());
-            let (error_code, response_data) = match inner(&header, |out| response.encode(out, header.api_version)) {
-                _ if elsewhere => (ErrorCode::NotController, None),
-                Some(data) => (ErrorCode::None, Some(data)),
-                None => (ErrorCode::UnknownServerError, None),
-            };
-            context.reply(&EnvelopeResponse { error_code: error_code.code(), response_data, ..Default::default() })
+            enveloped(&context, &header, elsewhere, |out| response.encode(out, header.api_version))
         })
     }
 
@@ -190,6 +175,26 @@ pub(crate) fn reply(context: &RequestContext, response: &Response) -> Reply {
             Reply::Close
         }
     }
+}
+
+fn envelope_failed(code: ErrorCode) -> EnvelopeResponse {
+    EnvelopeResponse { error_code: code.code(), response_data: None, ..Default::default() }
+}
+
+/// The answer to an envelope: the client's response in it, unless the active controller is `elsewhere`.
+fn enveloped(
+    context: &RequestContext,
+    header: &RequestHeader,
+    elsewhere: bool,
+    response: impl FnOnce(&mut Encoder) -> Result<(), EncodeError>,
+) -> Reply {
+    if elsewhere {
+        return context.reply(&envelope_failed(ErrorCode::NotController));
+    }
+    context.reply(&match inner(header, response) {
+        Some(data) => EnvelopeResponse { response_data: Some(data), ..Default::default() },
+        None => envelope_failed(ErrorCode::UnknownServerError),
+    })
 }
 
 /// The client's response as the envelope carries it: header and body.

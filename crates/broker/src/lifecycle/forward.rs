@@ -31,6 +31,17 @@ pub(super) enum ForwardError {
     Refused,
 }
 
+impl ForwardError {
+    /// The code that stands for the answer.
+    pub(super) const fn code(self) -> ErrorCode {
+        match self {
+            Self::TimedOut => ErrorCode::RequestTimedOut,
+            Self::UnsupportedVersion => ErrorCode::UnsupportedVersion,
+            Self::Refused => ErrorCode::UnknownServerError,
+        }
+    }
+}
+
 /// A request on its way.
 pub(super) struct Forward {
     pub(super) api_key: ApiKey,
@@ -180,8 +191,7 @@ pub(super) fn reply(context: &RequestContext, frame: &RequestFrame, result: Resu
     let code = match result {
         Ok(body) => return Reply::Response(body),
         Err(ForwardError::UnsupportedVersion) => return Reply::Close,
-        Err(ForwardError::TimedOut) => ErrorCode::RequestTimedOut,
-        Err(ForwardError::Refused) => ErrorCode::UnknownServerError,
+        Err(error) => error.code(),
     };
     match Request::decode(context.api_key, &mut Decoder::new(frame.body()), context.api_version) {
         Some(Ok(request)) => rpc::reply(context, &request.refused(code)),

@@ -180,11 +180,7 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.forwards.post(forward::Message::Forward(Box::new(forward::Forward::new(context, frame, reply))));
         async move {
-            let body = answer.await.unwrap_or(Err(forward::ForwardError::TimedOut)).map_err(|error| match error {
-                forward::ForwardError::TimedOut => ErrorCode::RequestTimedOut,
-                forward::ForwardError::UnsupportedVersion => ErrorCode::UnsupportedVersion,
-                forward::ForwardError::Refused => ErrorCode::UnknownServerError,
-            })?;
+            let body = answer.await.unwrap_or(Err(forward::ForwardError::TimedOut)).map_err(|error| error.code())?;
             R::Response::decode(&mut Decoder::new(body), version).map_err(|_| ErrorCode::UnknownServerError)
         }
     }
