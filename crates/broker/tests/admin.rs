@@ -1,6 +1,9 @@
 //! What clients administer, on three whole nodes in the world: topics, partitions, configurations, records.
 #![cfg(madsim)]
 
+#[path = "support/quick.rs"]
+mod quick;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -24,6 +27,7 @@ use protocol::messages::{
     MetadataResponse, ProduceRequest, describe_quorum_request,
 };
 use protocol::{Bytes, Chunks, ErrorCode, Request, Str, Timestamp, Uuid};
+use quick::QUICK;
 use rand::RngExt;
 use runtime::{Address, Env};
 use transport::client::{Channel, ChannelOptions, ClientOptions};
@@ -35,26 +39,19 @@ const SESSION: Duration = Duration::from_millis(1_500);
 fn config(id: i32) -> Config {
     let listeners = format!("PLAINTEXT://b{id}:9092,CONTROLLER://b{id}:9093");
     let rack = format!("rack-{id}");
-    Config::from_properties([
+    let own = [
         ("node.id", &*id.to_string()),
         ("cluster.id", "AAAAAAAAAAAAAAAAAAAABA"),
         ("listeners", &*listeners),
         ("controller.quorum.voters", "1@b1:9093,2@b2:9093,3@b3:9093"),
         ("broker.rack", &rack),
         ("replica.selector.class", "org.apache.kafka.common.replica.RackAwareReplicaSelector"),
-        ("broker.heartbeat.interval.ms", "300"),
-        ("broker.session.timeout.ms", "1500"),
-        ("controller.quorum.fetch.timeout.ms", "600"),
-        ("controller.quorum.election.timeout.ms", "300"),
-        ("controller.quorum.request.timeout.ms", "600"),
-        ("controller.quorum.append.linger.ms", "5"),
-        ("controller.socket.timeout.ms", "600"),
         ("replica.fetch.wait.max.ms", "100"),
         ("replica.fetch.backoff.ms", "100"),
         ("message.max.bytes", "1000000"),
         ("wavetank.shards", "2"),
-    ])
-    .expect("a good configuration")
+    ];
+    Config::from_properties(own.into_iter().chain(QUICK)).expect("a good configuration")
 }
 
 /// Three nodes and a client of each.

@@ -4,6 +4,9 @@
 //! brokers in between.
 #![cfg(madsim)]
 
+#[path = "support/quick.rs"]
+mod quick;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,6 +17,7 @@ use client::{
 };
 use futures_util::future::{Either, select};
 use protocol::{BrokerEpoch, Bytes, NodeId, Offset, Str, TopicPartition};
+use quick::QUICK;
 use rand::RngExt;
 use runtime::observation::ProcessEnd;
 use runtime::{Address, Env, Observation, Post, inbox};
@@ -40,28 +44,21 @@ fn config(id: i32, layout: Layout) -> Config {
         }
         Layout::Apart => ("broker", format!("PLAINTEXT://b{id}:9092"), "11@c1:9093,12@c2:9093,13@c3:9093"),
     };
-    Config::from_properties([
+    let own = [
         ("node.id", &*id.to_string()),
         ("process.roles", roles),
         ("wavetank.shards", if layout == Layout::Apart { "3" } else { "1" }),
         ("cluster.id", "AAAAAAAAAAAAAAAAAAAABA"),
         ("listeners", &*listeners),
         ("controller.quorum.voters", voters),
-        ("broker.heartbeat.interval.ms", "300"),
-        ("broker.session.timeout.ms", "1500"),
-        ("controller.quorum.fetch.timeout.ms", "600"),
-        ("controller.quorum.election.timeout.ms", "300"),
-        ("controller.quorum.request.timeout.ms", "600"),
-        ("controller.quorum.append.linger.ms", "5"),
-        ("controller.socket.timeout.ms", "600"),
         ("request.timeout.ms", "600"),
         ("replica.socket.timeout.ms", "600"),
         ("replica.fetch.wait.max.ms", "100"),
         ("replica.fetch.backoff.ms", "100"),
         ("replica.lag.time.max.ms", "2500"),
         ("min.insync.replicas", "2"),
-    ])
-    .expect("a good configuration")
+    ];
+    Config::from_properties(own.into_iter().chain(QUICK)).expect("a good configuration")
 }
 
 /// Leader and ISR of a partition.

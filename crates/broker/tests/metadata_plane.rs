@@ -4,6 +4,9 @@
 //! controller's loss, and the ways to it.
 #![cfg(madsim)]
 
+#[path = "support/quick.rs"]
+mod quick;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,6 +18,7 @@ use metadata::{Image, LeaderRecovery, PartitionRegistration};
 use protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use protocol::messages::{ApiVersionsRequest, CreateTopicsRequest};
 use protocol::{ApiKey, BrokerEpoch, ErrorCode, NodeId, Str, TopicIdPartition, Uuid};
+use quick::QUICK;
 use rand::RngExt;
 use replication::{AlterAnswer, AlterPartition};
 use runtime::observation::ProcessEnd;
@@ -29,20 +33,13 @@ const SESSION: Duration = Duration::from_millis(1_500);
 
 fn config(id: i32) -> Config {
     let listeners = format!("PLAINTEXT://b{id}:9092,CONTROLLER://b{id}:9093");
-    Config::from_properties([
+    let own = [
         ("node.id", &*id.to_string()),
         ("cluster.id", "AAAAAAAAAAAAAAAAAAAABA"),
         ("listeners", &*listeners),
         ("controller.quorum.voters", "1@b1:9093,2@b2:9093,3@b3:9093"),
-        ("broker.heartbeat.interval.ms", "300"),
-        ("broker.session.timeout.ms", "1500"),
-        ("controller.quorum.fetch.timeout.ms", "600"),
-        ("controller.quorum.election.timeout.ms", "300"),
-        ("controller.quorum.request.timeout.ms", "600"),
-        ("controller.quorum.append.linger.ms", "5"),
-        ("controller.socket.timeout.ms", "600"),
-    ])
-    .expect("a good configuration")
+    ];
+    Config::from_properties(own.into_iter().chain(QUICK)).expect("a good configuration")
 }
 
 /// What answers on both listeners of a node.

@@ -1,25 +1,27 @@
 //! A connection that sends bytes as they are.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use runtime::{Address, Env};
 
 /// A connection that sends bytes as they are.
 pub struct Raw {
     connection: runtime::Connection,
-    pieces: std::collections::VecDeque<Bytes>,
+    pieces: VecDeque<Bytes>,
     read: Vec<u8>,
 }
 
 impl Raw {
     pub async fn open(env: &Env, address: &Address) -> Self {
         let connection = env.connect(address.clone()).await.expect("it listens");
-        Self { connection, pieces: std::collections::VecDeque::new(), read: Vec::new() }
+        Self { connection, pieces: VecDeque::new(), read: Vec::new() }
     }
 
     /// Sends bytes without a size.
     pub async fn write(&mut self, bytes: Vec<u8>) -> bool {
-        let mut out = std::collections::VecDeque::from([Bytes::from(bytes)]);
-        std::future::poll_fn(|cx| self.connection.writer.0.poll_write(cx, &mut out)).await.is_ok()
+        let mut out = VecDeque::from([Bytes::from(bytes)]);
+        self.connection.writer.write(&mut out).await.is_ok()
     }
 
     pub async fn send(&mut self, frame: &[u8]) -> bool {
@@ -38,8 +40,7 @@ impl Raw {
                     return Some(std::mem::replace(&mut self.read, rest).split_off(4));
                 }
             }
-            let (reader, pieces) = (&mut self.connection.reader, &mut self.pieces);
-            match std::future::poll_fn(|cx| reader.0.poll_read(cx, pieces, 1 << 16)).await {
+            match self.connection.reader.read(&mut self.pieces, 1 << 16).await {
                 Ok(0) | Err(_) => return None,
                 Ok(_) => self.read.extend(self.pieces.drain(..).flatten()),
             }
