@@ -226,10 +226,7 @@ phases = [{{ name = "steady", for = "1s" }}]
 safety = "all"
 "#
         );
-        match crate::scenario::read("bound.toml", text.as_bytes(), &[]) {
-            Ok(reading) => reading.scenario,
-            Err(refused) => panic!("{}", refused.problems.render(&refused.source, false)),
-        }
+        crate::scenario::good(&text)
     }
 
     const WRITTEN: Written = Written { records: 600, bytes: 120_000, within_ns: 60_000_000_000 };

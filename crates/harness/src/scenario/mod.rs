@@ -108,6 +108,15 @@ pub fn read(path: &str, bytes: &[u8], sets: &[String]) -> Result<Reading, Box<Re
     }
 }
 
+/// A scenario of a test, which must be good.
+#[cfg(test)]
+pub(crate) fn good(text: &str) -> Scenario {
+    match read("test.toml", text.as_bytes(), &[]) {
+        Ok(reading) => reading.scenario,
+        Err(rejection) => panic!("{}\n{text}", rejection.problems.render(&rejection.source, false)),
+    }
+}
+
 /// The names of Kafka's properties that `config` may set: of topics, or of nodes.
 pub fn property_names(of_topics: bool) -> Vec<&'static str> {
     let mut names = property::names(if of_topics { property::Of::Topic } else { property::Of::Node });

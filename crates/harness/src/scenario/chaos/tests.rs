@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::scenario::{Action, At, Reading, Scenario, Severity, fault_is_here, fault_words, read as read_scenario};
+use crate::scenario::{Action, At, Scenario, Severity, fault_is_here, fault_words, good, read as read_scenario};
 
 /// A good scenario that leaves much to its seed, to be spoilt.
 const GOOD: &str = r#"schema = 1
@@ -59,13 +59,6 @@ load.writers.arrivals = ["uniform", "poisson"]
 [expect]
 safety = "all"
 "#;
-
-fn good(text: &str) -> Scenario {
-    match read_scenario("storm.toml", text.as_bytes(), &[]) {
-        Ok(Reading { scenario, .. }) => scenario,
-        Err(rejection) => panic!("{}\n{text}", rejection.problems.render(&rejection.source, false)),
-    }
-}
 
 /// The good scenario with every word there is.
 fn with_every_word() -> Scenario {
