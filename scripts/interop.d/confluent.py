@@ -1,6 +1,5 @@
 """confluent-kafka (librdkafka, the C client that most languages wrap). See scripts/interop."""
 
-import sys
 import time
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -8,34 +7,14 @@ from confluent_kafka.admin import (
     AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType,
 )
 
-READ = sys.argv[1] == "read"
-BOOTSTRAP, REST = (sys.argv[2], sys.argv[3].split(",")) if READ else (sys.argv[1], sys.argv[2])
+from steps import BOOTSTRAP, CODECS, COUNT, REST, RF, ask, go, until, values
+
 BASE = {"bootstrap.servers": BOOTSTRAP, "broker.address.family": "v4", "log_level": 3}
-CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
-COUNT = 50
-RF = 1 if READ else min(3, int(REST))
 admin = AdminClient(BASE)
-
-
-def step(feature, work):
-    try:
-        detail = work()
-        print(f"{feature}\tok\t{detail if detail is not None else ''}", flush=True)
-    except Exception as error:  # whatever it is, the next step is tried
-        print(f"{feature}\tFAIL\t{type(error).__name__}: {' '.join(str(error).split())[:300]}", flush=True)
 
 
 def wait(futures):
     return {key: future.result(30) for key, future in futures.items()}
-
-
-def until(good):
-    """A broker may be asked before it has heard of what the controller has done."""
-    for _ in range(100):
-        if good():
-            return
-        time.sleep(0.1)
-    raise AssertionError("not so after 10 s")
 
 
 def create(topic, partitions=1, config=None):
@@ -69,10 +48,6 @@ def consume(topic, count, partitions=(0,), config=None, seconds=60):
     consumer.close()
     assert len(messages) >= count, f"{len(messages)} of {count} came"
     return messages
-
-
-def values(topic, count=COUNT):
-    return [f"{topic} {number} again and again and again".encode() for number in range(count)]
 
 
 def there_and_back(topic, config=None, count=COUNT):
@@ -201,17 +176,12 @@ def delete_topic():
     until(lambda: "confluent-cut" not in admin.list_topics(timeout=30).topics)
 
 
-def ask(what, node):
-    print(f"!{what} {node}", flush=True)
-    sys.stdin.readline()
-
-
 def leader_killed():
     create("confluent-killed")
     until(lambda: admin.list_topics("confluent-killed", timeout=30).topics["confluent-killed"].partitions)
     leader = admin.list_topics("confluent-killed", timeout=30).topics["confluent-killed"].partitions[0].leader
     acknowledged, failed, sent = [], [], 0
-    producer = Producer({**BASE, "acks": "all", "linger.ms": 5, "enable.idempotence": IDEMPOTENT, "message.timeout.ms": 120000})
+    producer = Producer({**BASE, "acks": "all", "linger.ms": 5, "enable.idempotence": True, "message.timeout.ms": 120000})
 
     def load(seconds):
         nonlocal sent
@@ -236,11 +206,8 @@ def leader_killed():
     lost = set(acknowledged) - set(seen)
     assert not lost, f"{len(lost)} lost of {len(acknowledged)}"
     doubled = len(seen) - len(set(seen))
-    assert not (IDEMPOTENT and doubled), f"{doubled} doubled"
+    assert not doubled, f"{doubled} doubled"
     return f"{len(acknowledged)} acknowledged, {doubled} doubled"
-
-
-IDEMPOTENT = True
 
 
 def read(writer):
@@ -250,27 +217,8 @@ def read(writer):
         assert back == values(topic), f"{topic}: {back[0]} first"
 
 
-if READ:
-    for name in REST:
-        step(name, lambda name=name: read(name))
-else:
-    step("metadata", metadata)
-    step("topics", topics)
-    step("produce", lambda: produce("x-confluent-none", values("x-confluent-none")))
-    step("consume", lambda: consume("x-confluent-none", COUNT) and None)
-    for codec in CODECS[1:]:
-        step(codec, lambda codec=codec: there_and_back(f"x-confluent-{codec}", {"compression.type": codec}))
-    step("headers", headers)
-    step("timestamps", timestamps)
-    step("big messages", big)
-    step("many partitions", many)
-    step("offsets", offsets)
-    step("offset by time", by_time)
-    step("acks 0 and 1", acks)
-    step("idempotent", idempotent)
-    step("configs", configs)
-    step("more partitions", more_partitions)
-    step("delete records", delete_records)
-    step("delete topic", delete_topic)
-    if int(REST) > 1:
-        step("leader killed", leader_killed)
+def compressed(topic, codec):
+    there_and_back(topic, {"compression.type": codec})
+
+
+go("confluent", globals())

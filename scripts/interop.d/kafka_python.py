@@ -1,35 +1,14 @@
 """kafka-python (an implementation of its own in Python). See scripts/interop."""
 
-import sys
 import time
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewPartitions, NewTopic
 
-READ = sys.argv[1] == "read"
-BOOTSTRAP, REST = (sys.argv[2], sys.argv[3].split(",")) if READ else (sys.argv[1], sys.argv[2])
+from steps import BOOTSTRAP, CODECS, COUNT, REST, RF, ask, go, until, values
+
 SERVERS = BOOTSTRAP.split(",")
-CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
-COUNT = 50
-RF = 1 if READ else min(3, int(REST))
 admin = KafkaAdminClient(bootstrap_servers=SERVERS, request_timeout_ms=30_000)
-
-
-def step(feature, work):
-    try:
-        detail = work()
-        print(f"{feature}\tok\t{detail if detail is not None else ''}", flush=True)
-    except Exception as error:  # whatever it is, the next step is tried
-        print(f"{feature}\tFAIL\t{type(error).__name__}: {' '.join(str(error).split())[:300]}", flush=True)
-
-
-def until(good):
-    """A broker may be asked before it has heard of what the controller has done."""
-    for _ in range(100):
-        if good():
-            return
-        time.sleep(0.1)
-    raise AssertionError("not so after 10 s")
 
 
 def create(topic, partitions=1, config=None):
@@ -55,10 +34,6 @@ def consume(topic, count, partitions=(0,), seconds=60, **config):
     consumer.close()
     assert len(messages) >= count, f"{len(messages)} of {count} came"
     return messages
-
-
-def values(topic, count=COUNT):
-    return [f"{topic} {number} again and again and again".encode() for number in range(count)]
 
 
 def there_and_back(topic, **config):
@@ -178,11 +153,6 @@ def delete_topic():
     until(lambda: "kafka-python-cut" not in admin.list_topics())
 
 
-def ask(what, node):
-    print(f"!{what} {node}", flush=True)
-    sys.stdin.readline()
-
-
 def leader_killed():
     create("kafka-python-killed")
     until(lambda: admin.describe_topics(["kafka-python-killed"])[0]["partitions"])
@@ -221,27 +191,8 @@ def read(writer):
         assert back == values(topic), f"{topic}: {back[0]} first"
 
 
-if READ:
-    for name in REST:
-        step(name, lambda name=name: read(name))
-else:
-    step("metadata", metadata)
-    step("topics", topics)
-    step("produce", lambda: produce("x-kafka-python-none", values("x-kafka-python-none")))
-    step("consume", lambda: consume("x-kafka-python-none", COUNT) and None)
-    for codec in CODECS[1:]:
-        step(codec, lambda codec=codec: there_and_back(f"x-kafka-python-{codec}", compression_type=codec))
-    step("headers", headers)
-    step("timestamps", timestamps)
-    step("big messages", big)
-    step("many partitions", many)
-    step("offsets", offsets)
-    step("offset by time", by_time)
-    step("acks 0 and 1", acks)
-    step("idempotent", idempotent)
-    step("configs", configs)
-    step("more partitions", more_partitions)
-    step("delete records", delete_records)
-    step("delete topic", delete_topic)
-    if int(REST) > 1:
-        step("leader killed", leader_killed)
+def compressed(topic, codec):
+    there_and_back(topic, compression_type=codec)
+
+
+go("kafka-python", globals())
